@@ -1,0 +1,54 @@
+package elasticweb
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The fields are documented in package v1, whose shape this package shares: conversion is then a cast, not a copy.
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ElasticWeb is the hub form of v1.ElasticWeb.
+type ElasticWeb struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	Spec   ElasticWebSpec
+	Status ElasticWebStatus
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ElasticWebList is the hub form of v1.ElasticWebList.
+type ElasticWebList struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+
+	Items []ElasticWeb
+}
+
+// ElasticWebSpec is the hub form of v1.ElasticWebSpec.
+type ElasticWebSpec struct {
+	Image         string
+	Port          *int32
+	ContainerPort int32
+	ServicePort   int32
+	SinglePodsQPS *int32
+	TotalQPS      *int32
+	Resources     *corev1.ResourceRequirements
+}
+
+// ElasticWebStatus is the hub form of v1.ElasticWebStatus.
+type ElasticWebStatus struct {
+	ObservedGeneration int64
+	DesiredReplicas    int32
+	Replicas           int32
+	ReadyReplicas      int32
+	UpdatedReplicas    int32
+	DesiredQPS         int64
+	RealQPS            *int64
+	Selector           string
+	NodePort           int32
+	Conditions         []metav1.Condition
+}
