@@ -1,0 +1,213 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
+)
+
+// createOnly is the resourceVersion that an apply carries when the cache shows no child: no living object has it, so the
+// apply creates the child or is answered 409, and never takes over an object that the cache has not shown yet.
+const createOnly = "1"
+
+// errNotYetSeen means that a child cannot be judged now, and that an event will bring the next pass.
+var errNotYetSeen = errors.New("the cache does not show the last write yet")
+
+// applyConfiguration is what the generated apply configurations of the children have in common.
+type applyConfiguration[A any] interface {
+	WithResourceVersion(string) A
+}
+
+// child is one kind of child: where to see it, how to extract what we own in it, how to write it.
+type child[T metav1.Object, A applyConfiguration[A]] struct {
+	kind    string
+	cache   cache.Indexer
+	extract func(object T, fieldManager string) (A, error)
+	apply   func(ctx context.Context, namespace string, want A, options metav1.ApplyOptions) (T, error)
+	get     func(ctx context.Context, namespace, name string) (T, error)
+
+	mu sync.Mutex
+	// written holds the resourceVersion of our last write until the cache has reached it.
+	written map[cache.ObjectName]string
+}
+
+func newDeployments(kube kubernetes.Interface, indexer cache.Indexer) *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration] {
+	return &child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration]{
+		kind:    "Deployment",
+		cache:   indexer,
+		extract: appsv1ac.ExtractDeployment,
+		apply: func(ctx context.Context, namespace string, want *appsv1ac.DeploymentApplyConfiguration, options metav1.ApplyOptions) (*appsv1.Deployment, error) {
+			return kube.AppsV1().Deployments(namespace).Apply(ctx, want, options)
+		},
+		get: func(ctx context.Context, namespace, name string) (*appsv1.Deployment, error) {
+			return kube.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
+		},
+		written: map[cache.ObjectName]string{},
+	}
+}
+
+func newServices(kube kubernetes.Interface, indexer cache.Indexer) *child[*corev1.Service, *corev1ac.ServiceApplyConfiguration] {
+	return &child[*corev1.Service, *corev1ac.ServiceApplyConfiguration]{
+		kind:    "Service",
+		cache:   indexer,
+		extract: corev1ac.ExtractService,
+		apply: func(ctx context.Context, namespace string, want *corev1ac.ServiceApplyConfiguration, options metav1.ApplyOptions) (*corev1.Service, error) {
+			return kube.CoreV1().Services(namespace).Apply(ctx, want, options)
+		},
+		get: func(ctx context.Context, namespace, name string) (*corev1.Service, error) {
+			return kube.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+		},
+		written: map[cache.ObjectName]string{},
+	}
+}
+
+// ensure brings the child to what is wanted, with at most one write, and returns what the cache shows of it, if it is web's.
+// Without an error that is the child as wanted. The error is errNotYetSeen, an *obstacle, or a failure of the pass.
+func (c *child[T, A]) ensure(ctx context.Context, web *v1.ElasticWeb, want A) (T, error) {
+	key := cache.MetaObjectToName(web)
+	caughtUp := c.caughtUp(key)
+	current, found := c.cached(key)
+	ours, _ := c.ours(web)
+	switch {
+	case !caughtUp:
+		return ours, errNotYetSeen
+	case !found:
+		return ours, c.create(ctx, web, want)
+	}
+	if err := c.mayWrite(web, current); err != nil {
+		return ours, err
+	}
+	have, err := c.extract(current, FieldManager)
+	if err != nil {
+		return ours, fmt.Errorf("extract what we own in the %s: %w", c.kind, err)
+	}
+	// Exact, not a subset: what we own and no longer want has to go, too.
+	if apiequality.Semantic.DeepEqual(have, want) {
+		return ours, nil
+	}
+	return ours, c.write(ctx, web, want, current.GetResourceVersion())
+}
+
+// ours returns the child that the cache shows, if it belongs to web.
+func (c *child[T, A]) ours(web *v1.ElasticWeb) (T, bool) {
+	current, found := c.cached(cache.MetaObjectToName(web))
+	if found && metav1.IsControlledBy(current, web) {
+		return current, true
+	}
+	var none T
+	return none, false
+}
+
+func (c *child[T, A]) create(ctx context.Context, web *v1.ElasticWeb, want A) error {
+	err := c.write(ctx, web, want, createOnly)
+	if !errors.Is(err, errNotYetSeen) || c.hasWritten(cache.MetaObjectToName(web)) {
+		return err
+	}
+	// Something of this name exists that the cache does not show: one look at the truth.
+	live, err := c.get(ctx, web.Namespace, web.Name)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("create the %s: it was there and is gone again", c.kind)
+	}
+	if err != nil {
+		return fmt.Errorf("look up the %s: %w", c.kind, err)
+	}
+	if err := c.mayWrite(web, live); err != nil {
+		return err
+	}
+	return c.write(ctx, web, want, live.GetResourceVersion())
+}
+
+// write applies the child, decided on the picture of resourceVersion: the cluster refuses it if that is no longer the newest.
+func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, resourceVersion string) error {
+	applied, err := c.apply(ctx, web.Namespace, want.WithResourceVersion(resourceVersion), metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
+	switch {
+	case err == nil:
+		c.mu.Lock()
+		c.written[cache.MetaObjectToName(web)] = applied.GetResourceVersion()
+		c.mu.Unlock()
+		logWrite(ctx, web, c.kind, resourceVersion)
+		return errNotYetSeen
+	case apierrors.IsConflict(err):
+		return errNotYetSeen
+	default:
+		return refusal(c.kind, err)
+	}
+}
+
+// mayWrite returns the obstacle, if any, that an object of the child's name is to web.
+func (c *child[T, A]) mayWrite(web *v1.ElasticWeb, object T) error {
+	owner := metav1.GetControllerOfNoCopy(object)
+	switch {
+	case owner == nil && object.GetLabels()[v1.NameLabel] == web.Name:
+		// Left behind by an orphaning deletion: ours to adopt.
+		return nil
+	case owner != nil && owner.UID == web.UID:
+		return nil
+	case owner != nil && owner.Kind == "ElasticWeb" && owner.Name == web.Name && ofOurGroup(owner.APIVersion):
+		return &obstacle{
+			reason:  "WaitingForGarbageCollection",
+			message: fmt.Sprintf("the %s of a deleted ElasticWeb of this name is still there", c.kind),
+			passing: true,
+		}
+	default:
+		return &obstacle{
+			reason:  "NotOwned",
+			message: fmt.Sprintf("a %s of this name belongs to somebody else: delete or rename it, or choose another name for the ElasticWeb", c.kind),
+		}
+	}
+}
+
+func (c *child[T, A]) cached(key cache.ObjectName) (T, bool) {
+	object, found, err := c.cache.GetByKey(key.String())
+	if err != nil || !found {
+		var none T
+		return none, false
+	}
+	return object.(T), true
+}
+
+// caughtUp says whether the cache has reached our last write. Until then what it shows says nothing.
+func (c *child[T, A]) caughtUp(key cache.ObjectName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	written, waiting := c.written[key]
+	if waiting && !reached(c.cache.LastStoreSyncResourceVersion(), written) {
+		return false
+	}
+	delete(c.written, key)
+	return true
+}
+
+func (c *child[T, A]) hasWritten(key cache.ObjectName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, written := c.written[key]
+	return written
+}
+
+func (c *child[T, A]) forget(key cache.ObjectName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.written, key)
+}
+
+// reached says whether resource version a is b or a later one. Versions that cannot be compared count as reached: a wrong
+// judgement costs one write that the cluster refuses, waiting for ever would cost the object.
+func reached(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err != nil || order >= 0
+}

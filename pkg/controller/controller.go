@@ -1,0 +1,171 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	kubeinformers "k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	elasticwebclient "elasticweb.example.com/pkg/generated/clientset/versioned"
+	elasticwebinformers "elasticweb.example.com/pkg/generated/informers/externalversions"
+	elasticweblisters "elasticweb.example.com/pkg/generated/listers/elasticweb/v1"
+)
+
+// FieldManager is the name under which the controller owns fields of the children.
+const FieldManager = "elasticweb-controller"
+
+// Delays between attempts at one object. An obstacle may go at any time without an event that says so (a quota, a freed node
+// port), so a stalled object is looked at again at least every maxDelay.
+const (
+	minDelay = 50 * time.Millisecond
+	maxDelay = 30 * time.Second
+)
+
+// Config is what a Controller works with.
+type Config struct {
+	// ElasticWebs is a client of the server that the controller runs in.
+	ElasticWebs elasticwebclient.Interface
+	// Kube is a client of the cluster that holds the children.
+	Kube kubernetes.Interface
+	// Namespaces says which namespaces of that cluster are terminating.
+	Namespaces corev1listers.NamespaceLister
+	// NamespacesSynced says whether Namespaces is filled.
+	NamespacesSynced cache.InformerSynced
+	// MaxReplicas is the largest number of replicas of one ElasticWeb, 1 or more.
+	MaxReplicas int32
+	// Workers is the number of ElasticWebs that are worked on at a time, 1 or more.
+	Workers int
+}
+
+// Controller keeps the children of every ElasticWeb as asked.
+type Controller struct {
+	config Config
+	clock  clock.PassiveClock
+
+	elasticWebInformers elasticwebinformers.SharedInformerFactory
+	kubeInformers       kubeinformers.SharedInformerFactory
+	synced              []cache.InformerSynced
+
+	elasticWebs elasticweblisters.ElasticWebLister
+	deployments *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration]
+	services    *child[*corev1.Service, *corev1ac.ServiceApplyConfiguration]
+	statuses    *statusWriter
+
+	queue workqueue.TypedRateLimitingInterface[cache.ObjectName]
+}
+
+// New returns a controller that Run starts.
+func New(config Config) (*Controller, error) {
+	c := &Controller{
+		config:              config,
+		clock:               clock.RealClock{},
+		elasticWebInformers: elasticwebinformers.NewSharedInformerFactory(config.ElasticWebs, 0),
+		kubeInformers:       kubeinformers.NewSharedInformerFactoryWithOptions(config.Kube, 0, kubeinformers.WithTransform(trim)),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](minDelay, maxDelay),
+			workqueue.TypedRateLimitingQueueConfig[cache.ObjectName]{Name: "elasticweb"}),
+	}
+	elasticWebs := c.elasticWebInformers.Elasticweb().V1().ElasticWebs()
+	deployments := c.kubeInformers.Apps().V1().Deployments()
+	services := c.kubeInformers.Core().V1().Services()
+
+	c.elasticWebs = elasticWebs.Lister()
+	c.deployments = newDeployments(config.Kube, deployments.Informer().GetIndexer())
+	c.services = newServices(config.Kube, services.Informer().GetIndexer())
+	c.statuses = newStatusWriter(config.ElasticWebs, elasticWebs.Informer().GetIndexer(), c.clock)
+
+	// A child has the name of its ElasticWeb, so one handler serves all three kinds, and a foreign object that goes away wakes
+	// the ElasticWeb it stood in the way of.
+	for _, informer := range []cache.SharedIndexInformer{elasticWebs.Informer(), deployments.Informer(), services.Informer()} {
+		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    c.enqueue,
+			UpdateFunc: func(_, obj any) { c.enqueue(obj) },
+			DeleteFunc: c.enqueue,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("watch for changes: %w", err)
+		}
+		c.synced = append(c.synced, registration.HasSynced)
+	}
+	c.synced = append(c.synced, config.NamespacesSynced)
+	return c, nil
+}
+
+// Run works until ctx ends, and returns when the last pass has.
+func (c *Controller) Run(ctx context.Context) {
+	defer utilruntime.HandleCrashWithContext(ctx)
+	logger := klog.FromContext(ctx).WithName("controller")
+	ctx = klog.NewContext(ctx, logger)
+
+	c.elasticWebInformers.StartWithContext(ctx)
+	c.kubeInformers.StartWithContext(ctx)
+	defer c.kubeInformers.Shutdown()
+	defer c.elasticWebInformers.Shutdown()
+
+	logger.Info("Waiting for the caches of ElasticWebs, Deployments, Services and Namespaces")
+	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
+		return
+	}
+	logger.Info("Started", "workers", c.config.Workers, "maxReplicasPerElasticWeb", c.config.MaxReplicas)
+	defer logger.Info("Stopped")
+
+	var workers sync.WaitGroup
+	for range c.config.Workers {
+		workers.Go(func() { wait.UntilWithContext(ctx, c.work, time.Second) })
+	}
+	<-ctx.Done()
+	c.queue.ShutDown()
+	workers.Wait()
+}
+
+func (c *Controller) work(ctx context.Context) {
+	for c.next(ctx) {
+	}
+}
+
+func (c *Controller) next(ctx context.Context) bool {
+	key, shutdown := c.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer c.queue.Done(key)
+
+	logger := klog.FromContext(ctx).WithValues("elasticWeb", klog.KRef(key.Namespace, key.Name))
+	again, err := c.reconcile(klog.NewContext(ctx, logger), key)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		logger.Error(err, "Pass failed, will be repeated", "failures", c.queue.NumRequeues(key)+1)
+		c.queue.AddRateLimited(key)
+	case again == backOff:
+		c.queue.AddRateLimited(key)
+	default:
+		c.queue.Forget(key)
+		if again > 0 {
+			c.queue.AddAfter(key, again)
+		}
+	}
+	return true
+}
+
+func (c *Controller) enqueue(obj any) {
+	key, err := cache.DeletionHandlingObjectToName(obj)
+	if err != nil {
+		utilruntime.HandleError(fmt.Errorf("name a changed object: %w", err))
+		return
+	}
+	c.queue.Add(key)
+}

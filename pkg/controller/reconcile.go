@@ -1,0 +1,96 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
+	"elasticweb.example.com/pkg/capacity"
+	"elasticweb.example.com/pkg/workload"
+)
+
+// backOff, in place of a delay, asks for the next attempt after a delay that grows with each one.
+const backOff time.Duration = -1
+
+// reconcile is one pass over one ElasticWeb. It returns when to look again without an event: 0 is never.
+func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.Duration, error) {
+	web, err := c.elasticWebs.ElasticWebs(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		// The children are the garbage collector's.
+		c.deployments.forget(key)
+		c.services.forget(key)
+		c.statuses.forget(key)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+
+	seen := observation{web: web, now: metav1.NewTime(c.clock.Now())}
+	seen.demand = capacity.Demand(*web.Spec.TotalQPS, *web.Spec.SinglePodsQPS)
+	seen.desired, seen.limited = capacity.Replicas(seen.demand, c.config.MaxReplicas)
+
+	var deploymentErr, serviceErr error
+	if c.leaving(web) {
+		// Foreground and orphan deletion are the garbage collector's: repairing drift would fight it for ever.
+		seen.deployment, _ = c.deployments.ours(web)
+		seen.service, _ = c.services.ours(web)
+		seen.leaving = true
+	} else {
+		// Each child by itself: what stops one does not stop the other.
+		seen.deployment, deploymentErr = c.deployments.ensure(ctx, web, workload.Deployment(web, seen.desired))
+		seen.service, serviceErr = c.services.ensure(ctx, web, workload.Service(web))
+	}
+
+	obstacles, failures := sort(deploymentErr, serviceErr)
+	seen.obstacles = obstacles
+	seen.asWanted = deploymentErr == nil && serviceErr == nil
+	again, err := c.statuses.write(ctx, web, seen.status())
+	if err := errors.Join(failures, err); err != nil {
+		return 0, err
+	}
+	if len(obstacles) > 0 {
+		return backOff, nil
+	}
+	return again, nil
+}
+
+// leaving says whether the ElasticWeb, or the namespace that it is in, is being deleted.
+func (c *Controller) leaving(web *v1.ElasticWeb) bool {
+	if web.DeletionTimestamp != nil {
+		return true
+	}
+	namespace, err := c.config.Namespaces.Get(web.Namespace)
+	return err == nil && namespace.Status.Phase == corev1.NamespaceTerminating
+}
+
+// sort tells obstacles, which the status reports, from failures of the pass itself, which the log does. A decision that the
+// cluster refused since the picture was old is neither: the event that brings the new picture brings the next pass.
+func sort(errs ...error) (obstacles []*obstacle, failures error) {
+	for _, err := range errs {
+		var o *obstacle
+		switch {
+		case err == nil, errors.Is(err, errNotYetSeen):
+		case errors.As(err, &o):
+			obstacles = append(obstacles, o)
+		default:
+			failures = errors.Join(failures, err)
+		}
+	}
+	return obstacles, failures
+}
+
+func logWrite(ctx context.Context, web *v1.ElasticWeb, kind, resourceVersion string) {
+	klog.FromContext(ctx).Info("Applied "+kind,
+		"image", web.Spec.Image,
+		"singlePodsQPS", *web.Spec.SinglePodsQPS,
+		"totalQPS", *web.Spec.TotalQPS,
+		"decidedOn", resourceVersion)
+}

@@ -1,0 +1,118 @@
+package options
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/server/healthz"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"elasticweb.example.com/apis/elasticweb"
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
+	"elasticweb.example.com/pkg/apiserver"
+	"elasticweb.example.com/pkg/controller"
+	"elasticweb.example.com/pkg/generated/clientset/versioned"
+	"elasticweb.example.com/pkg/servingcert"
+)
+
+// Config turns the flags into the configuration of a server whose etcd runs.
+func (o *Options) Config() (*apiserver.Config, error) {
+	config := apiserver.NewGenericConfig()
+	if err := o.ServerRun.ApplyTo(&config.Config); err != nil {
+		return nil, err
+	}
+	caBundle, err := o.applyServingCertificate()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Recommended.ApplyTo(config); err != nil {
+		return nil, err
+	}
+	if err := o.applyStorage(&config.Config); err != nil {
+		return nil, err
+	}
+	companions, err := o.companions(config, caBundle)
+	if err != nil {
+		return nil, err
+	}
+	return &apiserver.Config{
+		Generic: config,
+		Extra:   apiserver.ExtraConfig{NodePorts: o.NodePorts, Companions: companions},
+	}, nil
+}
+
+// applyServingCertificate makes a serving certificate if none is given, and returns the bundle that verifies it.
+func (o *Options) applyServingCertificate() (caBundle []byte, err error) {
+	serving := o.Recommended.SecureServing
+	if serving.ServerCert.CertKey.CertFile != "" || serving.ServerCert.CertKey.KeyFile != "" {
+		// Whoever gives the certificate puts its authority into the APIService.
+		return nil, nil
+	}
+	pair, err := servingcert.Issue(serving.ServerCert.CertDirectory, o.ServiceName, o.ServiceNamespace, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("make a serving certificate: %w", err)
+	}
+	serving.ServerCert.GeneratedCert, err = dynamiccertificates.NewStaticCertKeyContent("serving-cert", pair.Cert, pair.Key)
+	return pair.CABundle, err
+}
+
+// applyStorage stores ElasticWebs as protobuf at /registry/elasticweb.example.com/elasticwebs/<namespace>/<name>.
+func (o *Options) applyStorage(config *genericapiserver.Config) error {
+	o.Etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
+	storage := serverstorage.NewDefaultStorageFactory(o.Etcd.StorageConfig, o.Etcd.DefaultStorageMediaType, apiserver.Codecs,
+		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)
+	storage.SetResourceEtcdPrefix(elasticweb.Resource("elasticwebs"), elasticweb.GroupName+"/elasticwebs")
+	if err := o.Etcd.ApplyWithStorageFactoryTo(storage, config); err != nil {
+		return fmt.Errorf("set up the storage: %w", err)
+	}
+	ready, err := factory.CreateReadyCheck(o.Etcd.StorageConfig, config.DrainedNotify())
+	if err != nil {
+		return fmt.Errorf("set up the health check of etcd: %w", err)
+	}
+	config.AddReadyzChecks(healthz.NamedCheck("etcd", func(*http.Request) error { return ready() }))
+	return nil
+}
+
+// companions are what runs beside the server.
+func (o *Options) companions(config *genericapiserver.RecommendedConfig, caBundle []byte) (map[string]apiserver.Companion, error) {
+	host := rest.CopyConfig(config.ClientConfig)
+	// The host's priority and fairness protects it better than a limit here.
+	host.QPS = -1
+	kube, err := kubernetes.NewForConfig(host)
+	if err != nil {
+		return nil, fmt.Errorf("client of the host cluster: %w", err)
+	}
+	own, err := versioned.NewForConfig(config.LoopbackClientConfig)
+	if err != nil {
+		return nil, fmt.Errorf("loopback client: %w", err)
+	}
+	namespaces := config.SharedInformerFactory.Core().V1().Namespaces()
+	control, err := controller.New(controller.Config{
+		ElasticWebs:      own,
+		Kube:             kube,
+		Namespaces:       namespaces.Lister(),
+		NamespacesSynced: namespaces.Informer().HasSynced,
+		MaxReplicas:      o.MaxReplicas,
+		Workers:          o.ConcurrentSyncs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	companions := map[string]apiserver.Companion{"elasticweb-controller": control}
+	if caBundle != nil {
+		anything, err := dynamic.NewForConfig(host)
+		if err != nil {
+			return nil, fmt.Errorf("client of the host cluster: %w", err)
+		}
+		name := v1.SchemeGroupVersion.Version + "." + v1.GroupName
+		companions["ca-bundle"] = servingcert.NewPublisher(anything, name, o.ServiceName, o.ServiceNamespace, caBundle)
+	}
+	return companions, nil
+}

@@ -1,0 +1,93 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// maxSocketPath is the longest path of a unix socket that Linux accepts, in bytes.
+const maxSocketPath = 107
+
+// Etcd is a running etcd.
+type Etcd struct {
+	server *embed.Etcd
+	lock   *fileutil.LockedFile
+	client string
+}
+
+// Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on unix
+// sockets in dir only, which nobody but the owner may enter. The error says what to do if dir is in use or cannot be used.
+func Start(ctx context.Context, dir string) (*Etcd, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	client, peer := filepath.Join(dir, "client.sock"), filepath.Join(dir, "peer.sock")
+	if len(client) > maxSocketPath {
+		return nil, fmt.Errorf("--data-dir %s is too long: etcd's socket in it may have at most %d characters, so choose a shorter path", dir, maxSocketPath)
+	}
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
+		return nil, fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
+	}
+	// etcd itself would wait for ever for another process to let go of the data.
+	lock, err := fileutil.TryLockFile(filepath.Join(dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if errors.Is(err, fileutil.ErrLocked) {
+		return nil, fmt.Errorf("--data-dir %s is in use by another process: stop it, or choose another folder", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock --data-dir %s: %w", dir, err)
+	}
+	e := &Etcd{lock: lock, client: "unix://" + client}
+	if err := e.start(ctx, dir, peer); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("start the embedded etcd in --data-dir %s: %w", dir, err)
+	}
+	return e, nil
+}
+
+func (e *Etcd) start(ctx context.Context, dir, peer string) error {
+	clientURL := url.URL{Scheme: "unix", Path: e.client[len("unix://"):]}
+	peerURL := url.URL{Scheme: "unix", Path: peer}
+	config := embed.NewConfig()
+	config.Name = "embedded"
+	config.Dir = filepath.Join(dir, "etcd")
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{clientURL}, []url.URL{clientURL}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peerURL}, []url.URL{peerURL}
+	config.InitialCluster = config.Name + "=" + peerURL.String()
+	config.LogLevel = "warn"
+
+	var err error
+	if e.server, err = embed.StartEtcd(config); err != nil {
+		return err
+	}
+	select {
+	case <-e.server.Server.ReadyNotify():
+		return nil
+	case err := <-e.server.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Endpoint is the address that clients connect to.
+func (e *Etcd) Endpoint() string { return e.client }
+
+// Err delivers the error that ends etcd, if one does: nothing works from then on.
+func (e *Etcd) Err() <-chan error { return e.server.Err() }
+
+// Close ends etcd with everything written that it acknowledged, and lets go of the data.
+func (e *Etcd) Close() {
+	if e.server != nil {
+		e.server.Close()
+	}
+	// Unlocks, too. The file stays: removing it would let two processes hold locks on two files of the same name.
+	_ = e.lock.Close()
+}

@@ -1,0 +1,131 @@
+package workload
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
+)
+
+const (
+	// ContainerName is the name of the container that runs spec.image.
+	ContainerName = "web"
+	// PortName is the name that container port, Service port and probe share. It never changes: ports are matched by name,
+	// so a change of the number moves all three together.
+	PortName = "http"
+)
+
+// Deployment returns the Deployment that runs so many replicas of web's Pod.
+func Deployment(web *v1.ElasticWeb, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
+	return appsv1ac.Deployment(web.Name, web.Namespace).
+		WithLabels(labels(web)).
+		WithOwnerReferences(owner(web)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(replicas).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(web))).
+			// No Pod goes before its successor is ready, or a rollout would dip below the demand. (The default takes a quarter
+			// of the Pods away.)
+			WithStrategy(appsv1ac.DeploymentStrategy().
+				WithType(appsv1.RollingUpdateDeploymentStrategyType).
+				WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
+					WithMaxUnavailable(intstr.FromInt32(0)).
+					WithMaxSurge(intstr.FromString("25%")))).
+			WithTemplate(corev1ac.PodTemplateSpec().
+				WithLabels(labels(web)).
+				WithSpec(podSpec(web))))
+}
+
+// Service returns the Service through which web's Pods are reached.
+func Service(web *v1.ElasticWeb) *corev1ac.ServiceApplyConfiguration {
+	port := corev1ac.ServicePort().
+		WithName(PortName).
+		WithProtocol(corev1.ProtocolTCP).
+		WithPort(web.Spec.ServicePort).
+		WithTargetPort(intstr.FromString(PortName))
+	// Left out, the cluster allocates a node port and the Service keeps it.
+	if web.Spec.Port != nil {
+		port.WithNodePort(*web.Spec.Port)
+	}
+	return corev1ac.Service(web.Name, web.Namespace).
+		WithLabels(labels(web)).
+		WithOwnerReferences(owner(web)).
+		WithSpec(corev1ac.ServiceSpec().
+			WithType(corev1.ServiceTypeNodePort).
+			WithSelector(selector(web)).
+			WithPorts(port))
+}
+
+func podSpec(web *v1.ElasticWeb) *corev1ac.PodSpecApplyConfiguration {
+	return corev1ac.PodSpec().
+		// As much as every stock image stands: nginx, for one, starts as root.
+		WithSecurityContext(corev1ac.PodSecurityContext().
+			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithContainers(corev1ac.Container().
+			WithName(ContainerName).
+			WithImage(web.Spec.Image).
+			WithPorts(corev1ac.ContainerPort().
+				WithName(PortName).
+				WithProtocol(corev1.ProtocolTCP).
+				WithContainerPort(web.Spec.ContainerPort)).
+			WithResources(resources(web.Spec.Resources)).
+			WithSecurityContext(corev1ac.SecurityContext().WithAllowPrivilegeEscalation(false)).
+			// Without a probe a Pod counts as ready once it has started, and realQPS would be a claim.
+			WithReadinessProbe(corev1ac.Probe().
+				WithTCPSocket(corev1ac.TCPSocketAction().WithPort(intstr.FromString(PortName)))))
+}
+
+// resources are the seed's where the user gave none. What the user gave stands, {} included.
+func resources(given *corev1.ResourceRequirements) *corev1ac.ResourceRequirementsApplyConfiguration {
+	if given == nil {
+		list := corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("100m"),
+			corev1.ResourceMemory: resource.MustParse("512Mi"),
+		}
+		return corev1ac.ResourceRequirements().WithRequests(list).WithLimits(list)
+	}
+	result := corev1ac.ResourceRequirements()
+	if len(given.Limits) > 0 {
+		result.WithLimits(given.Limits)
+	}
+	if len(given.Requests) > 0 {
+		result.WithRequests(given.Requests)
+	}
+	for _, claim := range given.Claims {
+		c := corev1ac.ResourceClaim().WithName(claim.Name)
+		if claim.Request != "" {
+			c.WithRequest(claim.Request)
+		}
+		result.WithClaims(c)
+	}
+	return result
+}
+
+func selector(web *v1.ElasticWeb) map[string]string {
+	return map[string]string{v1.NameLabel: web.Name}
+}
+
+func labels(web *v1.ElasticWeb) map[string]string {
+	return map[string]string{
+		v1.NameLabel:                   web.Name,
+		"app.kubernetes.io/name":       "elasticweb",
+		"app.kubernetes.io/instance":   web.Name,
+		"app.kubernetes.io/component":  ContainerName,
+		"app.kubernetes.io/managed-by": "elasticweb-apiserver",
+	}
+}
+
+// owner makes the garbage collector delete a child with its ElasticWeb, and foreground deletion wait for it.
+func owner(web *v1.ElasticWeb) *metav1ac.OwnerReferenceApplyConfiguration {
+	return metav1ac.OwnerReference().
+		WithAPIVersion(v1.SchemeGroupVersion.String()).
+		WithKind("ElasticWeb").
+		WithName(web.Name).
+		WithUID(web.UID).
+		WithController(true).
+		WithBlockOwnerDeletion(true)
+}
