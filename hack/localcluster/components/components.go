@@ -27,12 +27,12 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"
 )
 
-// Mains are the programs by name. Each one takes over the process, reads os.Args and ends the process itself.
-var Mains = map[string]func(){
+// mains are the programs by name. Each one takes over the process, reads os.Args and ends the process itself.
+var mains = map[string]func(){
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"kube-apiserver":          func() { run(apiserver.NewAPIServerCommand()) },
 	"kube-controller-manager": func() { run(controllermanager.NewControllerManagerCommand()) },
-	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand(nil)) },
+	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand()) },
 	"kwok":                    runKwok,
 	"kubectl":                 runKubectl,
 }
@@ -49,6 +49,8 @@ func runKubectl() {
 }
 
 func runKwok() {
+	// cobra adds the process-wide flags to every command, and Kubernetes' --version there is not what kwok expects.
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError)
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}

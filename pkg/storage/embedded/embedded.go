@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -19,19 +20,16 @@ const maxSocketPath = 107
 type Etcd struct {
 	server *embed.Etcd
 	lock   *fileutil.LockedFile
-	client string
+	client url.URL
 }
 
-// Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on unix
-// sockets in dir only, which nobody but the owner may enter. The error says what to do if dir is in use or cannot be used.
+// Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on a
+// unix socket in dir only, which nobody but the owner may enter. The error says what to do if dir is in use or cannot be used.
 func Start(ctx context.Context, dir string) (*Etcd, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("--data-dir: %w", err)
-	}
-	client, peer := filepath.Join(dir, "client.sock"), filepath.Join(dir, "peer.sock")
-	if len(client) > maxSocketPath {
-		return nil, fmt.Errorf("--data-dir %s is too long: etcd's socket in it may have at most %d characters, so choose a shorter path", dir, maxSocketPath)
+	// A relative dir stays relative: it keeps the paths of the sockets short.
+	socket := filepath.Join(dir, "etcd.sock")
+	if len(socket) > maxSocketPath {
+		return nil, fmt.Errorf("--data-dir %s is too long: etcd's socket in it may have at most %d characters, so choose a shorter path, or a relative one", dir, maxSocketPath)
 	}
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
@@ -44,23 +42,31 @@ func Start(ctx context.Context, dir string) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock --data-dir %s: %w", dir, err)
 	}
-	e := &Etcd{lock: lock, client: "unix://" + client}
-	if err := e.start(ctx, dir, peer); err != nil {
+	e := &Etcd{lock: lock, client: socketURL(socket)}
+	if err := e.start(ctx, dir); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start the embedded etcd in --data-dir %s: %w", dir, err)
 	}
 	return e, nil
 }
 
-func (e *Etcd) start(ctx context.Context, dir, peer string) error {
-	clientURL := url.URL{Scheme: "unix", Path: e.client[len("unix://"):]}
-	peerURL := url.URL{Scheme: "unix", Path: peer}
+// socketURL is the address of a unix socket as etcd reads it: what looks like a host is the beginning of the path.
+func socketURL(path string) url.URL {
+	host, rest, found := strings.Cut(path, "/")
+	if found {
+		rest = "/" + rest
+	}
+	return url.URL{Scheme: "unix", Host: host, Path: rest}
+}
+
+func (e *Etcd) start(ctx context.Context, dir string) error {
 	config := embed.NewConfig()
 	config.Name = "embedded"
 	config.Dir = filepath.Join(dir, "etcd")
-	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{clientURL}, []url.URL{clientURL}
-	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peerURL}, []url.URL{peerURL}
-	config.InitialCluster = config.Name + "=" + peerURL.String()
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{e.client}, []url.URL{e.client}
+	// A cluster of one: it needs a name for itself, and nobody ever connects to it.
+	config.ListenPeerUrls = nil
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
 	config.LogLevel = "warn"
 
 	var err error
@@ -78,7 +84,7 @@ func (e *Etcd) start(ctx context.Context, dir, peer string) error {
 }
 
 // Endpoint is the address that clients connect to.
-func (e *Etcd) Endpoint() string { return e.client }
+func (e *Etcd) Endpoint() string { return e.client.String() }
 
 // Err delivers the error that ends etcd, if one does: nothing works from then on.
 func (e *Etcd) Err() <-chan error { return e.server.Err() }

@@ -1,0 +1,10 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+func runCurrent(context.Context, options) error {
+	return errors.New("not yet")
+}

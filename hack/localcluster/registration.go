@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// writeRegistration writes to dir what registers a server at this port: the project's manifests, the Service that leads to it,
+// and the port in the APIService.
+func writeRegistration(dir, manifests, service string, port int) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	manifests, err := filepath.Abs(manifests)
+	if err != nil {
+		return err
+	}
+	// kustomize takes bases by relative path only.
+	base, err := filepath.Rel(dir, manifests)
+	if err != nil {
+		return err
+	}
+	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - %s
+  - service.yaml
+patches:
+  - target: {kind: APIService}
+    patch: |-
+      - {op: replace, path: /spec/service/port, value: %d}
+`, base, port)
+	if err := os.WriteFile(filepath.Join(dir, "service.yaml"), []byte(service), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600)
+}
+
+// loopbackService leads to this machine's loopback address. A control plane without kube-proxy reaches a name, and no cluster
+// address.
+const loopbackService = `apiVersion: v1
+kind: Service
+metadata:
+  name: elasticweb-apiserver
+  namespace: elasticweb-system
+spec:
+  type: ExternalName
+  externalName: localhost
+`
