@@ -14,8 +14,6 @@ import (
 	"k8s.io/component-base/cli/globalflag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
-	"k8s.io/component-base/version"
-	"k8s.io/component-base/version/verflag"
 	"k8s.io/klog/v2"
 
 	"elasticweb.example.com/pkg/apiserver"
@@ -35,12 +33,10 @@ Without --etcd-servers it runs an embedded etcd in --data-dir.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error {
-			verflag.PrintAndExitIfRequested()
 			return o.run(genericapiserver.SetupSignalContext())
 		},
 	}
 	sets := o.Flags()
-	verflag.AddFlags(sets.FlagSet("global"))
 	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name())
 	for _, set := range sets.FlagSets {
 		cmd.Flags().AddFlagSet(set)
@@ -70,7 +66,7 @@ func (o *Options) run(ctx context.Context) error {
 		return err
 	}
 	logger := klog.FromContext(ctx)
-	logger.Info("Starting", "server", apiserver.Name, "version", version.Get().String())
+	logger.Info("Starting", "server", apiserver.Name)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -35,7 +35,7 @@ func (o *Options) Config() (*apiserver.Config, error) {
 	if err := o.Recommended.ApplyTo(config); err != nil {
 		return nil, err
 	}
-	if err := o.applyStorage(&config.Config); err != nil {
+	if err := o.ApplyStorage(&config.Config); err != nil {
 		return nil, err
 	}
 	companions, err := o.companions(config, caBundle)
@@ -63,8 +63,8 @@ func (o *Options) applyServingCertificate() (caBundle []byte, err error) {
 	return pair.CABundle, err
 }
 
-// applyStorage stores ElasticWebs as protobuf at /registry/elasticweb.example.com/elasticwebs/<namespace>/<name>.
-func (o *Options) applyStorage(config *genericapiserver.Config) error {
+// ApplyStorage stores ElasticWebs as protobuf at /registry/elasticweb.example.com/elasticwebs/<namespace>/<name>.
+func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
 	o.Etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
 	storage := serverstorage.NewDefaultStorageFactory(o.Etcd.StorageConfig, o.Etcd.DefaultStorageMediaType, apiserver.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)

@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // maxSocketPath is the longest path of a unix socket that Linux accepts, in bytes.
@@ -21,6 +23,8 @@ type Etcd struct {
 	server *embed.Etcd
 	lock   *fileutil.LockedFile
 	client url.URL
+	// logLevel is the least severity that etcd logs.
+	logLevel zap.AtomicLevel
 }
 
 // Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on a
@@ -42,7 +46,7 @@ func Start(ctx context.Context, dir string) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock --data-dir %s: %w", dir, err)
 	}
-	e := &Etcd{lock: lock, client: socketURL(socket)}
+	e := &Etcd{lock: lock, client: socketURL(socket), logLevel: zap.NewAtomicLevelAt(zap.WarnLevel)}
 	if err := e.start(ctx, dir); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start the embedded etcd in --data-dir %s: %w", dir, err)
@@ -67,7 +71,7 @@ func (e *Etcd) start(ctx context.Context, dir string) error {
 	// A cluster of one: it needs a name for itself, and nobody ever connects to it.
 	config.ListenPeerUrls = nil
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
-	config.LogLevel = "warn"
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(e.logLevel))
 
 	var err error
 	if e.server, err = embed.StartEtcd(config); err != nil {
@@ -92,8 +96,17 @@ func (e *Etcd) Err() <-chan error { return e.server.Err() }
 // Close ends etcd with everything written that it acknowledged, and lets go of the data.
 func (e *Etcd) Close() {
 	if e.server != nil {
+		// It logs the end of its own listeners as errors.
+		e.logLevel.SetLevel(zap.FatalLevel)
 		e.server.Close()
 	}
 	// Unlocks, too. The file stays: removing it would let two processes hold locks on two files of the same name.
 	_ = e.lock.Close()
+}
+
+// newLogger writes what etcd has to say beside our own log, one line each, with times that can be read.
+func newLogger(level zap.AtomicLevel) *zap.Logger {
+	format := zap.NewProductionEncoderConfig()
+	format.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(format), zapcore.Lock(os.Stderr), level)).Named("etcd")
 }

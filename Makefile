@@ -1,0 +1,75 @@
+# Run `make` for what there is to run.
+
+KUBERNETES_VERSION := v1.37.2
+
+# One set of flags for every build and test: what one has compiled, the next finds in the cache. (Race tests apart.)
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath -buildvcs=false
+# No target may touch a cluster of the caller's, but for those that say so.
+ifneq ($(CLUSTER),current)
+unexport KUBECONFIG
+endif
+
+sources = $(shell find $(1) -name '*.go') $(2)go.mod $(2)go.sum hack/build.sh Makefile
+version := k8s.io/component-base/version
+kubernetes_ldflags := -s -w -X $(version).gitVersion=$(KUBERNETES_VERSION) \
+  -X $(version).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES_VERSION:v%=%))) \
+  -X $(version).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION:v%=%))) -X $(version).gitTreeState=clean
+
+.PHONY: help
+help: ## say what there is to run
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## show the sample at work on a local Kubernetes, until Ctrl-C (ONCE=1: end after that; CLUSTER=current ADVERTISE_ADDRESS=…: use your own cluster)
+	@bin/localcluster run $(if $(filter-out 0,$(ONCE)),--once) $(if $(CLUSTER),--cluster=$(CLUSTER)) $(if $(ADVERTISE_ADDRESS),--advertise-address=$(ADVERTISE_ADDRESS))
+
+.PHONY: up
+up: build ## start the local Kubernetes and the server in the background
+	@bin/localcluster up
+
+.PHONY: down
+down: ## end them, and delete .local/ except its logs
+	@if [ -x bin/localcluster ]; then bin/localcluster down; else echo "Nothing was running."; fi
+
+.PHONY: build
+build: bin/localcluster bin/kubectl bin/elasticweb-apiserver ## build the server and the local Kubernetes into bin/
+
+bin/elasticweb-apiserver: $(call sources,apis cmd pkg)
+	@echo "==> bin/elasticweb-apiserver"
+	@hack/build.sh cmd/elasticweb-apiserver $@ "-s -w"
+
+bin/localcluster: $(call sources,hack/localcluster,hack/localcluster/)
+	@echo "==> bin/localcluster (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl)"
+	@hack/build.sh hack/localcluster $@ "$(kubernetes_ldflags)"
+
+bin/kubectl: bin/localcluster
+	@ln -sf localcluster $@
+
+.PHONY: test
+test: test-unit test-integration test-e2e ## run the unit, integration and end-to-end tests
+
+.PHONY: test-unit
+test-unit: ## run the unit tests
+	go test ./apis/... ./cmd/... ./hack/... ./pkg/...
+	cd hack/localcluster && go test ./...
+
+.PHONY: test-integration
+test-integration: ## run the tests of the server in process, on its embedded etcd
+	go test ./test/integration/...
+
+.PHONY: test-e2e
+test-e2e: build ## run the end-to-end tests, each package on a local Kubernetes of its own
+	go test -count=1 -p 1 -timeout 12m -v ./test/e2e/...
+
+.PHONY: test-race
+test-race: ## run the tests of what runs concurrently under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/apiserver/...
+
+.PHONY: generate
+generate: ## regenerate everything that is derived from apis/ (needs protoc)
+	@hack/generate.sh
+
+.PHONY: verify
+verify: ## fail if generated files, formatting, vet, staticcheck, go.mod or the versions are stale
+	@hack/verify.sh

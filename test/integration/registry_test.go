@@ -1,0 +1,188 @@
+package integration
+
+import (
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
+	applyv1 "elasticweb.example.com/pkg/generated/applyconfiguration/elasticweb/v1"
+)
+
+func TestANewObjectIsDefaultedAndUnsettled(t *testing.T) {
+	web := sample("web")
+	web.Spec.TotalQPS = nil
+	web.Status = v1.ElasticWebStatus{RealQPS: ptr.To[int64](1), ObservedGeneration: 7}
+	got := create(t, web)
+
+	if *got.Spec.TotalQPS != 800 {
+		t.Errorf("totalQPS = %d, want singlePodsQPS, 800", *got.Spec.TotalQPS)
+	}
+	if got.Spec.ContainerPort != 80 || got.Spec.ServicePort != 8080 {
+		t.Errorf("containerPort, servicePort = %d, %d, want 80, 8080", got.Spec.ContainerPort, got.Spec.ServicePort)
+	}
+	if got.Spec.Resources != nil {
+		t.Errorf("resources = %v, want them left as the user wrote them: not at all", got.Spec.Resources)
+	}
+	if got.Generation != 1 || got.Status.ObservedGeneration != 0 {
+		t.Errorf("generation, observedGeneration = %d, %d, want 1, 0", got.Generation, got.Status.ObservedGeneration)
+	}
+	if got.Status.RealQPS != nil {
+		t.Errorf("realQPS = %d: a create must not set the status", *got.Status.RealQPS)
+	}
+	if want := "elasticweb.example.com/name=web"; got.Status.Selector != want {
+		t.Errorf("selector = %q, want %q", got.Status.Selector, want)
+	}
+	ready := apimeta.FindStatusCondition(got.Status.Conditions, v1.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionUnknown || ready.LastTransitionTime.IsZero() {
+		t.Errorf("Ready = %+v, want Unknown since the creation", ready)
+	}
+}
+
+func TestAGeneratedNameGetsItsSelector(t *testing.T) {
+	web := sample("")
+	web.GenerateName = "web-"
+	got := create(t, web)
+	if want := v1.SelectorFor(got.Name); got.Name == "" || got.Status.Selector != want {
+		t.Errorf("name %q has selector %q, want %q", got.Name, got.Status.Selector, want)
+	}
+}
+
+func TestTotalQPSLeftOutOfAnUpdateStays(t *testing.T) {
+	web := create(t, sample("web"))
+	web.Spec.TotalQPS, web.Spec.Image = nil, "nginx:1.29"
+	got, err := server.web.ElasticWebs(web.Namespace).Update(t.Context(), web, metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Spec.TotalQPS == nil || *got.Spec.TotalQPS != 2400 {
+		t.Errorf("totalQPS = %v, want 2400 as before", got.Spec.TotalQPS)
+	}
+}
+
+func TestGenerationRisesWithTheSpecOnly(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	web := create(t, sample("web"))
+	patch := func(body string, subresources ...string) *v1.ElasticWeb {
+		t.Helper()
+		got, err := client.Patch(t.Context(), "web", types.MergePatchType, []byte(body), metav1.PatchOptions{}, subresources...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := patch(`{"metadata":{"labels":{"a":"b"}}}`); got.Generation != 1 {
+		t.Errorf("a label raised the generation to %d", got.Generation)
+	}
+	if got := patch(`{"status":{"observedGeneration":1}}`, "status"); got.Generation != 1 {
+		t.Errorf("a status raised the generation to %d", got.Generation)
+	}
+	before := patch(`{"spec":{"totalQPS":800}}`)
+	if before.Generation != 2 {
+		t.Errorf("generation = %d after a change of the spec, want 2", before.Generation)
+	}
+	if after := patch(`{"spec":{"totalQPS":800}}`); after.ResourceVersion != before.ResourceVersion {
+		t.Error("a write that changes nothing was written")
+	}
+	_ = web
+}
+
+func TestMainAndStatusKeepToThemselves(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	web := create(t, sample("web"))
+
+	web.Status.RealQPS = ptr.To[int64](1)
+	web.Labels = map[string]string{"a": "b"}
+	web, err := client.Update(t.Context(), web, metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if web.Status.RealQPS != nil {
+		t.Error("a write to the main resource changed the status")
+	}
+
+	web.Status.RealQPS, web.Status.Selector = ptr.To[int64](1600), "forged=true"
+	web.Spec.TotalQPS = ptr.To[int32](1)
+	web.Labels = map[string]string{"c": "d"}
+	web.Annotations = map[string]string{"c": "d"}
+	web.Finalizers = []string{"example.com/c"}
+	web.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "c"}}
+	web, err = client.UpdateStatus(t.Context(), web, metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if web.Status.RealQPS == nil || *web.Status.RealQPS != 1600 {
+		t.Errorf("realQPS = %v, want 1600", web.Status.RealQPS)
+	}
+	if want := "elasticweb.example.com/name=web"; web.Status.Selector != want {
+		t.Errorf("selector = %q, want %q: it is computed", web.Status.Selector, want)
+	}
+	if *web.Spec.TotalQPS != 2400 || web.Labels["a"] != "b" || web.Labels["c"] != "" || web.Annotations != nil ||
+		web.Finalizers != nil || web.OwnerReferences != nil {
+		t.Errorf("a write to the status changed more than the status: %+v", web)
+	}
+}
+
+func TestABadStatusIsRefused(t *testing.T) {
+	web := create(t, sample("web"))
+	web.Status.ReadyReplicas = -1
+	web.Status.Conditions = append(web.Status.Conditions, metav1.Condition{Type: "Bad"})
+	_, err := server.web.ElasticWebs(web.Namespace).UpdateStatus(t.Context(), web, metav1.UpdateOptions{})
+	if !apierrors.IsInvalid(err) {
+		t.Errorf("error = %v, want a 422", err)
+	}
+}
+
+// Whoever applies a whole object must not come to own what the write cannot change.
+func TestApplyOwnsOnlyWhatItCanChange(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	apply := applyv1.ElasticWeb("web", namespace(t)).
+		WithSpec(applyv1.ElasticWebSpec().WithImage("nginx").WithSinglePodsQPS(800)).
+		WithStatus(applyv1.ElasticWebStatus().WithRealQPS(1))
+	web, err := client.Apply(t.Context(), apply, metav1.ApplyOptions{FieldManager: "user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned, err := applyv1.ExtractElasticWeb(web, "user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owned.Status != nil {
+		t.Errorf("an apply of the main resource owns the status: %+v", owned.Status)
+	}
+	if owned.Spec == nil || owned.Spec.Image == nil {
+		t.Errorf("an apply does not own the spec that it set: %+v", owned)
+	}
+}
+
+func TestFieldSelectors(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	create(t, sample("a"))
+	b := sample("b")
+	b.Spec.Port, b.Spec.Image = ptr.To[int32](30004), "httpd"
+	create(t, b)
+
+	for selector, want := range map[string]string{
+		"spec.port=30004":   "b",
+		"spec.image=httpd":  "b",
+		"metadata.name=a":   "a",
+		"spec.port!=30004":  "a",
+		"spec.image!=httpd": "a",
+	} {
+		list, err := client.List(t.Context(), metav1.ListOptions{FieldSelector: selector})
+		if err != nil {
+			t.Errorf("%s: %v", selector, err)
+			continue
+		}
+		if len(list.Items) != 1 || list.Items[0].Name != want {
+			t.Errorf("%s selects %d objects, want only %s", selector, len(list.Items), want)
+		}
+	}
+	if _, err := client.List(t.Context(), metav1.ListOptions{FieldSelector: "spec.totalQPS=1"}); !apierrors.IsBadRequest(err) {
+		t.Errorf("a selector that is not supported: %v, want a 400 that lists the ones that are", err)
+	}
+}
