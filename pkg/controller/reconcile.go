@@ -56,10 +56,15 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 	if err := errors.Join(failures, err); err != nil {
 		return 0, err
 	}
-	if len(obstacles) > 0 {
+	switch {
+	case len(obstacles) > 0:
 		return backOff, nil
+	case again == 0 && !seen.asWanted && !seen.leaving:
+		// An event will come sooner; if one is ever lost, this is not.
+		return maxDelay, nil
+	default:
+		return again, nil
 	}
-	return again, nil
 }
 
 // leaving says whether the ElasticWeb, or the namespace that it is in, is being deleted.

@@ -61,25 +61,27 @@ func Service(web *v1.ElasticWeb) *corev1ac.ServiceApplyConfiguration {
 }
 
 func podSpec(web *v1.ElasticWeb) *corev1ac.PodSpecApplyConfiguration {
+	container := corev1ac.Container().
+		WithName(ContainerName).
+		WithImage(web.Spec.Image).
+		WithPorts(corev1ac.ContainerPort().
+			WithName(PortName).
+			WithProtocol(corev1.ProtocolTCP).
+			WithContainerPort(web.Spec.ContainerPort)).
+		WithSecurityContext(corev1ac.SecurityContext().WithAllowPrivilegeEscalation(false)).
+		// Without a probe a Pod counts as ready once it has started, and realQPS would be a claim.
+		WithReadinessProbe(corev1ac.Probe().
+			WithTCPSocket(corev1ac.TCPSocketAction().WithPort(intstr.FromString(PortName))))
+	container.Resources = resources(web.Spec.Resources)
 	return corev1ac.PodSpec().
 		// As much as every stock image stands: nginx, for one, starts as root.
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithContainers(corev1ac.Container().
-			WithName(ContainerName).
-			WithImage(web.Spec.Image).
-			WithPorts(corev1ac.ContainerPort().
-				WithName(PortName).
-				WithProtocol(corev1.ProtocolTCP).
-				WithContainerPort(web.Spec.ContainerPort)).
-			WithResources(resources(web.Spec.Resources)).
-			WithSecurityContext(corev1ac.SecurityContext().WithAllowPrivilegeEscalation(false)).
-			// Without a probe a Pod counts as ready once it has started, and realQPS would be a claim.
-			WithReadinessProbe(corev1ac.Probe().
-				WithTCPSocket(corev1ac.TCPSocketAction().WithPort(intstr.FromString(PortName)))))
+		WithContainers(container)
 }
 
-// resources are the seed's where the user gave none. What the user gave stands, {} included.
+// resources are the seed's where the user gave none. What the user gave stands; nothing at all for {}, since no manager of
+// fields can own an empty struct.
 func resources(given *corev1.ResourceRequirements) *corev1ac.ResourceRequirementsApplyConfiguration {
 	if given == nil {
 		list := corev1.ResourceList{
@@ -87,6 +89,9 @@ func resources(given *corev1.ResourceRequirements) *corev1ac.ResourceRequirement
 			corev1.ResourceMemory: resource.MustParse("512Mi"),
 		}
 		return corev1ac.ResourceRequirements().WithRequests(list).WithLimits(list)
+	}
+	if len(given.Limits)+len(given.Requests)+len(given.Claims) == 0 {
+		return nil
 	}
 	result := corev1ac.ResourceRequirements()
 	if len(given.Limits) > 0 {

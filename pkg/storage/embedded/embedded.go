@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -25,6 +26,7 @@ type Etcd struct {
 	client url.URL
 	// logLevel is the least severity that etcd logs.
 	logLevel zap.AtomicLevel
+	once     sync.Once
 }
 
 // Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on a
@@ -93,15 +95,17 @@ func (e *Etcd) Endpoint() string { return e.client.String() }
 // Err delivers the error that ends etcd, if one does: nothing works from then on.
 func (e *Etcd) Err() <-chan error { return e.server.Err() }
 
-// Close ends etcd with everything written that it acknowledged, and lets go of the data.
+// Close ends etcd with everything written that it acknowledged, and lets go of the data. Closing again does nothing.
 func (e *Etcd) Close() {
-	if e.server != nil {
-		// It logs the end of its own listeners as errors.
-		e.logLevel.SetLevel(zap.FatalLevel)
-		e.server.Close()
-	}
-	// Unlocks, too. The file stays: removing it would let two processes hold locks on two files of the same name.
-	_ = e.lock.Close()
+	e.once.Do(func() {
+		if e.server != nil {
+			// It logs the end of its own listeners as errors.
+			e.logLevel.SetLevel(zap.FatalLevel)
+			e.server.Close()
+		}
+		// Unlocks, too. The file stays: removing it would let two processes hold locks on two files of the same name.
+		_ = e.lock.Close()
+	})
 }
 
 // newLogger writes what etcd has to say beside our own log, one line each, with times that can be read.

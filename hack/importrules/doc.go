@@ -1,0 +1,2 @@
+// Package importrules holds the test of who may import whom.
+package importrules
