@@ -14,86 +14,116 @@ import (
 	"time"
 
 	"elasticweb.example.com/hack/localcluster/plane"
+	"elasticweb.example.com/hack/localcluster/process"
 )
 
-// cluster is a control plane with elasticweb-apiserver registered in it.
+// cluster is a Kubernetes cluster with elasticweb-apiserver registered in it.
 type cluster struct {
-	plane *plane.Plane
+	// group holds the programs that we run for it.
+	group *process.Group
 	state *stateFolder
-	// environment is what kubectl runs with: our cluster, never the caller's, and our cache.
-	environment []string
+	// self is our own binary, which is kubectl, too.
+	self, kubeconfig string
+	// served: the API is served by aggregation. madeNamespace: the demonstration has made its namespace.
+	served, madeNamespace bool
 }
 
-// startCluster returns when kubectl get ew works. On an error nothing is left running.
-func startCluster(ctx context.Context, o options, state *stateFolder, say func(format string, args ...any)) (_ *cluster, err error) {
+// startCluster returns when kubectl get ew works and Pods run. On an error nothing is left running.
+func startCluster(ctx context.Context, o options, state *stateFolder, say func(format string, args ...any)) (_ *cluster, stop func(), err error) {
 	server, err := binary(o.server)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	begin := time.Now()
 	say("==> Kubernetes control plane in %s", state.path)
 	p, err := plane.Start(ctx, state.path, self, func(step string) { say("    %s", step) })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c := &cluster{plane: p, state: state, environment: []string{
-		"KUBECONFIG=" + p.Kubeconfig, "KUBECACHEDIR=" + filepath.Join(state.path, "kubectl-cache"),
-	}}
 	defer func() {
 		if err != nil {
 			p.Stop()
 		}
 	}()
 	say("    ready after %s", since(begin))
-
+	c := &cluster{group: p.Group, state: state, self: self, kubeconfig: p.Kubeconfig}
 	port, err := p.Port()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	say("==> elasticweb-apiserver at https://127.0.0.1:%d", port)
-	registration := filepath.Join(state.path, "registration")
-	if err := writeRegistration(registration, filepath.Join(o.artifacts, "deploy", "registration"), loopbackService, port); err != nil {
-		return nil, err
-	}
-	// The rights come before the server that needs them.
-	if err := c.quietly(ctx, "apply", "-k", registration); err != nil {
-		return nil, err
+	if err := c.startServer(ctx, o, serverConfig{
+		binary: server, kubeconfig: p.ServerKubeconfig, address: "127.0.0.1", port: port, service: loopbackService, servicePort: port,
+	}, say); err != nil {
+		return nil, nil, err
 	}
 	begin = time.Now()
-	if _, err := p.Run("elasticweb-apiserver", nil, server,
-		"--kubeconfig="+p.ServerKubeconfig,
-		// Relative to the state folder, the working directory: a unix socket in it has a short name then.
-		"--data-dir=elasticweb-apiserver",
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-	); err != nil {
-		return nil, err
-	}
-	if err := c.await(ctx, "elasticweb-apiserver to be ready", serverReady(state.path, port)); err != nil {
-		return nil, err
+	say("==> kube-controller-manager, kube-scheduler, kwok with a Node")
+	if err := p.StartControllers(ctx); err != nil {
+		return nil, nil, err
 	}
 	say("    ready after %s", since(begin))
-	if err := c.await(ctx, "the API to be served by aggregation", func(ctx context.Context) error {
-		return c.quietly(ctx, "get", "elasticwebs", "--all-namespaces")
-	}); err != nil {
-		return nil, err
-	}
-	say("    registered: APIService v1.elasticweb.example.com is available after %s", since(begin))
-	return c, nil
+	return c, p.Stop, nil
 }
 
-func (c *cluster) stop() { c.plane.Stop() }
+// serverConfig says how a server runs on this machine, and how the cluster reaches it.
+type serverConfig struct {
+	binary, kubeconfig string
+	// address and port are where it listens.
+	address string
+	port    int
+	// service is the manifest of the Service that leads to it, by servicePort.
+	service     string
+	servicePort int
+}
 
-// kubectl returns a kubectl command for this cluster.
+// startServer registers the server and starts it, and returns when its API is served by aggregation.
+func (c *cluster) startServer(ctx context.Context, o options, s serverConfig, say func(format string, args ...any)) error {
+	say("==> elasticweb-apiserver at https://%s:%d", s.address, s.port)
+	if err := writeRegistration(c.registration(), filepath.Join(o.artifacts, "deploy", "registration"), s.service, s.servicePort); err != nil {
+		return err
+	}
+	// The rights come before the server that needs them.
+	if err := c.quietly(ctx, "apply", "-k", c.registration()); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := c.group.Run("elasticweb-apiserver", nil, s.binary,
+		"--kubeconfig="+s.kubeconfig,
+		// Relative to the state folder, the working directory: a unix socket in it has a short name then.
+		"--data-dir=elasticweb-apiserver",
+		"--bind-address="+s.address, fmt.Sprintf("--secure-port=%d", s.port),
+	); err != nil {
+		return err
+	}
+	if err := c.group.Await(ctx, "elasticweb-apiserver to be ready", serverReady(c.state.path, s.port)); err != nil {
+		return err
+	}
+	say("    ready after %s", since(begin))
+	if err := c.group.Await(ctx, "the API to be served by aggregation", func(ctx context.Context) error {
+		return c.quietly(ctx, "get", "elasticwebs", "--all-namespaces")
+	}); err != nil {
+		return err
+	}
+	c.served = true
+	say("    served by aggregation after %s", since(begin))
+	return nil
+}
+
+// registration is the folder of the manifests that register the server.
+func (c *cluster) registration() string { return filepath.Join(c.state.path, "registration") }
+
+// kubectl returns a kubectl command for this cluster, never for the caller's. Its cache stays with us.
 func (c *cluster) kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.plane.Self, append([]string{"kubectl"}, args...)...)
-	cmd.Env = append(os.Environ(), c.environment...)
+	cmd := exec.CommandContext(ctx, c.self, append([]string{"kubectl"}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+filepath.Join(c.state.path, "kubectl-cache"))
 	return cmd
 }
 
+// quietly runs kubectl; the error is what it says.
 func (c *cluster) quietly(ctx context.Context, args ...string) error {
 	output, err := c.kubectl(ctx, args...).CombinedOutput()
 	if ctx.Err() != nil {
@@ -103,11 +133,6 @@ func (c *cluster) quietly(ctx context.Context, args ...string) error {
 		return fmt.Errorf("kubectl %s: %s", strings.Join(args, " "), strings.TrimSpace(string(output)))
 	}
 	return nil
-}
-
-// await calls attempt until it succeeds, a program of the cluster fails, or ctx ends.
-func (c *cluster) await(ctx context.Context, what string, attempt func(context.Context) error) error {
-	return c.plane.Await(ctx, what, attempt)
 }
 
 // serverReady asks the server's /readyz, trusting the authority that it made at its first start.

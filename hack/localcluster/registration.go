@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 )
+
+// apiService is the name of the APIService that registers the server.
+const apiService = "v1.elasticweb.example.com"
 
 // writeRegistration writes to dir what registers a server at this port: the project's manifests, the Service that leads to it,
 // and the port in the APIService.
@@ -48,3 +52,36 @@ spec:
   type: ExternalName
   externalName: localhost
 `
+
+// advertisedService leads to an address outside the cluster: a Service without a selector, and the endpoint that it lacks.
+func advertisedService(address net.IP, port int) string {
+	family := "IPv4"
+	if address.To4() == nil {
+		family = "IPv6"
+	}
+	return fmt.Sprintf(`apiVersion: v1
+kind: Service
+metadata:
+  name: elasticweb-apiserver
+  namespace: elasticweb-system
+spec:
+  ports:
+    - name: https
+      port: 443
+      targetPort: %[2]d
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: elasticweb-apiserver
+  namespace: elasticweb-system
+  labels:
+    kubernetes.io/service-name: elasticweb-apiserver
+addressType: %[3]s
+ports:
+  - name: https
+    port: %[2]d
+endpoints:
+  - addresses: ["%[1]s"]
+`, address, port, family)
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,21 +24,31 @@ func run(ctx context.Context, o options) error {
 		return runCurrent(ctx, o)
 	}
 	return withCluster(ctx, o, func(ctx context.Context, c *cluster) error {
-		if err := demonstrate(ctx, c, o); err != nil || o.once {
-			return err
-		}
-		local, _ := filepath.Rel(".", c.plane.Kubeconfig)
-		say("\nTry in another terminal:\n")
-		for _, try := range []string{
-			`patch ew elasticweb-sample -n dev --type=merge -p '{"spec":{"totalQPS":4000}}'`,
-			`get ew -n dev --watch`,
-			`explain elasticweb.spec`,
-		} {
-			say("  KUBECONFIG=%s bin/kubectl %s", local, try)
-		}
-		say("\nRunning. Ctrl-C ends it and cleans up.")
-		return linger(ctx, c, nil)
+		return show(ctx, c, o)
 	})
+}
+
+// show demonstrates the cluster, and stays until Ctrl-C unless it is to happen once.
+func show(ctx context.Context, c *cluster, o options) error {
+	if err := demonstrate(ctx, c, o); err != nil || o.once {
+		return err
+	}
+	kubeconfig := c.kubeconfig
+	if here, err := os.Getwd(); err == nil {
+		if relative, err := filepath.Rel(here, kubeconfig); err == nil {
+			kubeconfig = relative
+		}
+	}
+	say("\nTry in another terminal:\n")
+	for _, try := range []string{
+		`patch ew elasticweb-sample -n dev --type=merge -p '{"spec":{"totalQPS":4000}}'`,
+		`get ew -n dev --watch`,
+		`explain elasticweb.spec`,
+	} {
+		say("  KUBECONFIG=%s bin/kubectl %s", kubeconfig, try)
+	}
+	say("\nRunning. Ctrl-C ends it and cleans up.")
+	return linger(ctx, c, nil)
 }
 
 // serve runs the cluster for a program that reads "ready" from its standard output.
@@ -75,11 +86,11 @@ func withCluster(ctx context.Context, o options, f func(context.Context, *cluste
 		return err
 	}
 	defer func() { err = errors.Join(err, state.close()) }()
-	c, err := startCluster(ctx, o, state, say)
+	c, stop, err := startCluster(ctx, o, state, say)
 	if err != nil {
 		return err
 	}
-	defer c.stop()
+	defer stop()
 	return f(ctx, c)
 }
 
@@ -88,7 +99,7 @@ func linger(ctx context.Context, c *cluster, eof <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
 	case <-eof:
-	case err := <-c.plane.Failed():
+	case err := <-c.group.Failed():
 		return err
 	}
 	say("Stopping.")
@@ -98,14 +109,18 @@ func linger(ctx context.Context, c *cluster, eof <-chan struct{}) error {
 // demonstrate applies the sample, waits until it is Ready, and shows it.
 func demonstrate(ctx context.Context, c *cluster, o options) error {
 	sample := filepath.Join(o.artifacts, "example", "elasticweb-sample.yaml")
-	for _, args := range [][]string{
-		{"create", "namespace", "dev"},
+	steps := [][]string{
 		{"apply", "-f", sample},
 		{"wait", "-n", "dev", "elasticweb/elasticweb-sample", "--for=condition=Ready", "--timeout=120s"},
 		{"get", "ew", "-n", "dev"},
 		{"get", "ew", "-n", "dev", "-o", "wide"},
 		{"get", "all", "-n", "dev"},
-	} {
+	}
+	if err := c.quietly(ctx, "get", "namespace", "dev"); err != nil {
+		steps = slices.Insert(steps, 0, []string{"create", "namespace", "dev"})
+		c.madeNamespace = true
+	}
+	for _, args := range steps {
 		say("\n$ kubectl %s", strings.Join(args, " "))
 		kubectl := c.kubectl(ctx, args...)
 		kubectl.Stdout, kubectl.Stderr = os.Stdout, os.Stderr

@@ -49,14 +49,28 @@ func openState(path string) (*stateFolder, error) {
 		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	s := &stateFolder{path: path, lock: lock}
-	if err := s.clean(); err != nil {
-		return nil, err
+	if err := errors.Join(s.clean(), checkFree(path, freeNeeded)); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	if err := lock.Truncate(0); err != nil {
 		return nil, err
 	}
 	_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	return s, err
+}
+
+// freeNeeded is the space that a cluster with room for tests takes, in bytes.
+const freeNeeded = 512 << 20
+
+func checkFree(path string, need uint64) error {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(path, &disk); err != nil {
+		return fmt.Errorf("free space of %s: %w", path, err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < need {
+		return fmt.Errorf("only %d MB are free on the disk of %s: a local cluster needs %d MB", free>>20, path, need>>20)
+	}
+	return nil
 }
 
 // close removes everything but the logs and lets go of the folder.

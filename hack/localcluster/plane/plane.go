@@ -2,47 +2,37 @@ package plane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
-	"time"
 
 	"elasticweb.example.com/hack/localcluster/process"
 )
 
-// stopGrace is the time that a component gets to end. What it held is thrown away, so it may be cut short.
-const stopGrace = 5 * time.Second
-
 // Plane is a running control plane.
 type Plane struct {
+	// Group holds the components, and whatever its users run beside them.
+	*process.Group
 	// Kubeconfig is that of an administrator.
 	Kubeconfig string
 	// ServerKubeconfig is that of elasticweb-apiserver: it has the rights that RBAC gives to ServerUser.
 	ServerKubeconfig string
-	// Self is the binary that holds the components.
-	Self string
 
-	state, pki string
-	ports      ports
-
-	mu        sync.Mutex
-	processes []*process.Process
-	failed    chan error
+	// self is the binary that holds the components.
+	self, state, pki string
+	ports            ports
 }
 
-// Start starts a control plane whose files are all below the folder state, and returns when it can run Pods. self is the
+// Start starts the API of a control plane whose files are all below the folder state, and returns when it answers. self is the
 // binary that holds the components. progress is told each step. On an error nothing is left running.
 func Start(ctx context.Context, state, self string, progress func(string)) (_ *Plane, err error) {
 	p := &Plane{
+		Group:            process.NewGroup(state),
 		Kubeconfig:       filepath.Join(state, "kubeconfig"),
 		ServerKubeconfig: filepath.Join(state, "kubeconfigs", "elasticweb-apiserver"),
-		Self:             self,
+		self:             self,
 		state:            state,
 		pki:              filepath.Join(state, "pki"),
-		failed:           make(chan error, 1),
 	}
 	defer func() {
 		if err != nil {
@@ -70,79 +60,31 @@ func Start(ctx context.Context, state, self string, progress func(string)) (_ *P
 	if err := p.Await(ctx, "kube-apiserver to be ready", p.apiReady); err != nil {
 		return nil, err
 	}
-	progress("kube-controller-manager, kube-scheduler, kwok with a Node")
+	return p, nil
+}
+
+// StartControllers starts what acts on the API, and returns when the plane can run Pods. Whatever API is registered before is
+// known to the garbage collector at once; one that comes later, only after its next look around, half a minute apart.
+func (p *Plane) StartControllers(ctx context.Context) error {
 	if err := p.startControllers(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.Await(ctx, "the Node", p.createNode); err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.Await(ctx, "the Node and the first service account", p.canRunPods); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p.Await(ctx, "the Node and the first service account", p.canRunPods)
 }
 
 // Port returns a free port on 127.0.0.1 that nobody else will be given while the plane runs.
 func (p *Plane) Port() (int, error) { return p.ports.next() }
 
-// Run starts a program beside the components: it is watched and stopped like them. Programs stop in the reverse order.
-func (p *Plane) Run(name string, env []string, path string, args ...string) (*process.Process, error) {
-	proc, err := process.Start(name, filepath.Join(p.state, "logs", name+".log"), p.state, env, path, args...)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	p.processes = append(p.processes, proc)
-	p.mu.Unlock()
-	go func() {
-		<-proc.Done()
-		select {
-		case p.failed <- proc.Failure():
-		default:
-		}
-	}()
-	return proc, nil
-}
-
-// Failed delivers the first failure of a program that should be running.
-func (p *Plane) Failed() <-chan error { return p.failed }
-
 // Stop ends all programs, the last started first, and returns when none is left.
 func (p *Plane) Stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, proc := range slices.Backward(p.processes) {
-		proc.Stop(stopGrace)
-	}
-	p.processes = nil
+	p.Group.Stop()
 	p.ports.release()
-}
-
-// Await calls attempt until it succeeds, a program fails, or ctx ends.
-func (p *Plane) Await(ctx context.Context, what string, attempt func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	for {
-		err := attempt(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case failure := <-p.failed:
-			return failure
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("waited two minutes for %s: %w; the logs are in %s", what, err, filepath.Join(p.state, "logs"))
-			}
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 func (p *Plane) component(name string, args ...string) error {
 	// HOME: kwok would put a folder into the user's.
-	_, err := p.Run(name, []string{"HOME=" + p.state}, p.Self, append([]string{name}, args...)...)
-	return err
+	return p.Run(name, []string{"HOME=" + p.state}, p.self, append([]string{name}, args...)...)
 }

@@ -14,18 +14,16 @@ import (
 
 // Process is a running program whose output goes to a file.
 type Process struct {
-	Name string
-	// LogFile holds its output.
-	LogFile string
+	name, logFile string
 
 	command *exec.Cmd
 	done    chan struct{}
 	err     error
 }
 
-// Start runs a program. It gets a process group of its own, so that Ctrl-C in a terminal reaches only us and everything
+// start runs a program. It gets a process group of its own, so that Ctrl-C in a terminal reaches only us and everything
 // stops in order, and it is killed by the kernel if we die without stopping it.
-func Start(name, logFile, dir string, env []string, path string, args ...string) (*Process, error) {
+func start(name, logFile, dir string, env []string, path string, args ...string) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(logFile), 0o755); err != nil {
 		return nil, err
 	}
@@ -42,7 +40,7 @@ func Start(name, logFile, dir string, env []string, path string, args ...string)
 	if err := starter.start(command); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &Process{Name: name, LogFile: logFile, command: command, done: make(chan struct{})}
+	p := &Process{name: name, logFile: logFile, command: command, done: make(chan struct{})}
 	go func() {
 		p.err = command.Wait()
 		close(p.done)
@@ -50,20 +48,17 @@ func Start(name, logFile, dir string, env []string, path string, args ...string)
 	return p, nil
 }
 
-// Done is closed when the program has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// Failure says how the program ended, with the last lines of its output. Only for a program that is done.
-func (p *Process) Failure() error {
+// failure says how the program ended, with the last lines of its output. Only for a program that is done.
+func (p *Process) failure() error {
 	how := "it ended"
 	if p.err != nil {
 		how = p.err.Error()
 	}
-	return fmt.Errorf("%s stopped by itself (%s); the last lines of %s:\n%s", p.Name, how, p.LogFile, tail(p.LogFile, 8))
+	return fmt.Errorf("%s stopped by itself (%s); the last lines of %s:\n%s", p.name, how, p.logFile, tail(p.logFile, 8))
 }
 
-// Stop asks the program to end, waits for it, and kills it if it takes longer than grace.
-func (p *Process) Stop(grace time.Duration) {
+// stop asks the program to end, waits for it, and kills it if it takes longer than grace.
+func (p *Process) stop(grace time.Duration) {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
@@ -73,9 +68,6 @@ func (p *Process) Stop(grace time.Duration) {
 	_ = p.command.Process.Kill()
 	<-p.done
 }
-
-// PID is the id of the process.
-func (p *Process) PID() int { return p.command.Process.Pid }
 
 func tail(file string, lines int) string {
 	f, err := os.Open(file)

@@ -1,0 +1,85 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// stopGrace is the time that a program gets to end.
+const stopGrace = 20 * time.Second
+
+// awaitLimit is the time that anything may take to become ready.
+const awaitLimit = 2 * time.Minute
+
+// Group is a number of programs that run together, in one folder, with their output in its folder "logs".
+type Group struct {
+	dir string
+
+	mu        sync.Mutex
+	processes []*Process
+	failed    chan error
+}
+
+// NewGroup returns a group without programs.
+func NewGroup(dir string) *Group {
+	return &Group{dir: dir, failed: make(chan error, 1)}
+}
+
+// Run starts a program. From then on it is watched, and Stop ends it.
+func (g *Group) Run(name string, env []string, path string, args ...string) error {
+	p, err := start(name, filepath.Join(g.dir, "logs", name+".log"), g.dir, env, path, args...)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.processes = append(g.processes, p)
+	g.mu.Unlock()
+	go func() {
+		<-p.done
+		select {
+		case g.failed <- p.failure():
+		default:
+		}
+	}()
+	return nil
+}
+
+// Failed delivers the failure of the first program that ended by itself.
+func (g *Group) Failed() <-chan error { return g.failed }
+
+// Stop ends all programs, the last started first, and returns when none is left.
+func (g *Group) Stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range slices.Backward(g.processes) {
+		p.stop(stopGrace)
+	}
+	g.processes = nil
+}
+
+// Await calls attempt until it succeeds, a program fails, or ctx ends.
+func (g *Group) Await(ctx context.Context, what string, attempt func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
+	defer cancel()
+	for {
+		err := attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case failure := <-g.failed:
+			return failure
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("waited %v for %s: %w; the logs are in %s", awaitLimit, what, err, filepath.Join(g.dir, "logs"))
+			}
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
