@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,8 @@ func (o *Options) run(ctx context.Context) error {
 		}()
 	}
 	config, err := o.Config()
-	if errors.Is(err, syscall.EADDRINUSE) {
+	// By its text: the library hands on the text of the cause, not the cause.
+	if err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
 		return fmt.Errorf("%s is in use by another process: choose another --secure-port or --bind-address", o.address())
 	}
 	if err != nil {
