@@ -18,7 +18,7 @@ kubernetes_ldflags := -s -w -X $(version).gitVersion=$(KUBERNETES_VERSION) \
 
 .PHONY: help
 help: ## say what there is to run
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## show the sample at work on a local Kubernetes, until Ctrl-C (ONCE=1: end after that; CLUSTER=current ADVERTISE_ADDRESS=…: use your own cluster)

@@ -132,9 +132,13 @@ func (c *child[T, A]) create(ctx context.Context, web *v1.ElasticWeb, want A) er
 }
 
 // write applies the child, decided on the picture of resourceVersion: the cluster refuses it if that is no longer the newest.
+// No error means that the child was as wanted already; errNotYetSeen, that it was written, or is to be judged anew.
 func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, resourceVersion string) error {
 	applied, err := c.apply(ctx, web.Namespace, want.WithResourceVersion(resourceVersion), metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 	switch {
+	case err == nil && applied.GetResourceVersion() == resourceVersion:
+		// The cluster sees no difference where we do: it has made the same of what we want before.
+		return nil
 	case err == nil:
 		c.mu.Lock()
 		c.written[cache.MetaObjectToName(web)] = applied.GetResourceVersion()

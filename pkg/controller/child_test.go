@@ -49,11 +49,13 @@ type cluster struct {
 	decidedOn []string
 	gets      int
 	refuse    error
+	// result is the resourceVersion after a write.
+	result string
 }
 
 // newCluster shows cached to the controller, while live is what there is.
 func newCluster(cached, live *corev1.Service) *cluster {
-	c := &cluster{live: live}
+	c := &cluster{live: live, result: "200"}
 	store := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	// As a first list leaves it.
 	store.Bookmark("99")
@@ -76,7 +78,7 @@ func newCluster(cached, live *corev1.Service) *cluster {
 			if *want.ResourceVersion != have {
 				return nil, apierrors.NewConflict(corev1.Resource("services"), "web", errors.New("changed"))
 			}
-			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev", ResourceVersion: "200"}}, nil
+			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev", ResourceVersion: c.result}}, nil
 		},
 		get: func(context.Context, string, string) (*corev1.Service, error) {
 			c.gets++
@@ -161,13 +163,23 @@ func TestEnsureWaitsForItsOwnWrite(t *testing.T) {
 	}
 	// The cache catches up, and what it shows is not what was written: judged again.
 	seen := at("200", service(true, ownedBy("web-uid", "ElasticWeb", "elasticweb.example.com/v1")))
-	c.live = seen
+	c.live, c.result = seen, "300"
 	_ = c.child.cache.Add(seen)
 	if _, err := c.child.ensure(t.Context(), web, workload.Service(web)); !errors.Is(err, errNotYetSeen) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(c.decidedOn, []string{"1", "200"}) {
 		t.Errorf("writes decided on %q, want a second one on 200", c.decidedOn)
+	}
+}
+
+// Defaulting may make something else of what we apply. An apply that changes nothing then says that all is well.
+func TestEnsureTakesTheClustersWordForIt(t *testing.T) {
+	mine := service(true, ownedBy("web-uid", "ElasticWeb", "elasticweb.example.com/v1"))
+	c := newCluster(mine, mine)
+	c.result = mine.ResourceVersion
+	if got, err := c.child.ensure(t.Context(), sample(), workload.Service(sample())); err != nil || got == nil {
+		t.Errorf("ensure = %v, %v, want the Service and no error", got, err)
 	}
 }
 

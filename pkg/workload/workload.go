@@ -95,10 +95,10 @@ func resources(given *corev1.ResourceRequirements) *corev1ac.ResourceRequirement
 	}
 	result := corev1ac.ResourceRequirements()
 	if len(given.Limits) > 0 {
-		result.WithLimits(given.Limits)
+		result.WithLimits(stored(given.Limits))
 	}
 	if len(given.Requests) > 0 {
-		result.WithRequests(given.Requests)
+		result.WithRequests(stored(given.Requests))
 	}
 	for _, claim := range given.Claims {
 		c := corev1ac.ResourceClaim().WithName(claim.Name)
@@ -108,6 +108,16 @@ func resources(given *corev1.ResourceRequirements) *corev1ac.ResourceRequirement
 		result.WithClaims(c)
 	}
 	return result
+}
+
+// stored are the quantities as the cluster keeps them: it rounds up to thousandths, and what we want must be what it has.
+func stored(list corev1.ResourceList) corev1.ResourceList {
+	rounded := make(corev1.ResourceList, len(list))
+	for name, quantity := range list {
+		quantity.RoundUp(resource.Milli)
+		rounded[name] = quantity
+	}
+	return rounded
 }
 
 func selector(web *v1.ElasticWeb) map[string]string {

@@ -59,6 +59,11 @@ func TestResources(t *testing.T) {
 		{name: "{}: none", given: &corev1.ResourceRequirements{}, want: `null`},
 		{name: "only a request", given: &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: half}}, want: `{"requests":{"cpu":"500m"}}`},
 		{
+			name:  "less than a thousandth, rounded up as the cluster does",
+			given: &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.0001")}},
+			want:  `{"limits":{"cpu":"1m"}}`,
+		},
+		{
 			name:  "a claim",
 			given: &corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "gpu", Request: "one"}, {Name: "nic"}}},
 			want:  `{"claims":[{"name":"gpu","request":"one"},{"name":"nic"}]}`,
