@@ -85,10 +85,12 @@ func (o *Options) run(ctx context.Context) error {
 			}
 		}()
 	}
+	// Before Config: the library forgets the port that it could not have.
+	address := o.address()
 	config, err := o.Config()
 	// By its text: the library hands on the text of the cause, not the cause.
 	if err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
-		return fmt.Errorf("%s is in use by another process: choose another --secure-port or --bind-address", o.address())
+		return fmt.Errorf("%s is in use by another process: choose another --secure-port or --bind-address", address)
 	}
 	if err != nil {
 		return err
