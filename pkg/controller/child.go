@@ -16,6 +16,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 )
@@ -24,8 +25,11 @@ import (
 // apply creates the child or is answered 409, and never takes over an object that the cache has not shown yet.
 const createOnly = "1"
 
-// errNotYetSeen means that a child cannot be judged now, and that an event will bring the next pass.
-var errNotYetSeen = errors.New("the cache does not show the last write yet")
+// Why a child cannot be judged now. An event brings the next pass.
+var (
+	errNotYetSeen = errors.New("the cache does not show the last write yet")
+	errChanged    = errors.New("the object has changed since the cache showed it")
+)
 
 // applyConfiguration is what the generated apply configurations of the children have in common.
 type applyConfiguration[A any] interface {
@@ -39,13 +43,17 @@ type child[T metav1.Object, A applyConfiguration[A]] struct {
 	extract func(object T, fieldManager string) (A, error)
 	apply   func(ctx context.Context, namespace string, want A, options metav1.ApplyOptions) (T, error)
 	get     func(ctx context.Context, namespace, name string) (T, error)
+	// confirm asks the API itself whether the ElasticWeb still lives, and is the one that we know.
+	confirm func(ctx context.Context, web *v1.ElasticWeb) error
 
 	mu sync.Mutex
 	// written holds the resourceVersion of our last write until the cache has reached it.
 	written map[cache.ObjectName]string
+	// settled holds applies that changed nothing although we saw a difference, each with the resourceVersion it was made on.
+	settled map[cache.ObjectName]A
 }
 
-func newDeployments(kube kubernetes.Interface, indexer cache.Indexer) *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration] {
+func newDeployments(kube kubernetes.Interface, indexer cache.Indexer, confirm func(context.Context, *v1.ElasticWeb) error) *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration] {
 	return &child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration]{
 		kind:    "Deployment",
 		cache:   indexer,
@@ -56,11 +64,13 @@ func newDeployments(kube kubernetes.Interface, indexer cache.Indexer) *child[*ap
 		get: func(ctx context.Context, namespace, name string) (*appsv1.Deployment, error) {
 			return kube.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 		},
+		confirm: confirm,
 		written: map[cache.ObjectName]string{},
+		settled: map[cache.ObjectName]*appsv1ac.DeploymentApplyConfiguration{},
 	}
 }
 
-func newServices(kube kubernetes.Interface, indexer cache.Indexer) *child[*corev1.Service, *corev1ac.ServiceApplyConfiguration] {
+func newServices(kube kubernetes.Interface, indexer cache.Indexer, confirm func(context.Context, *v1.ElasticWeb) error) *child[*corev1.Service, *corev1ac.ServiceApplyConfiguration] {
 	return &child[*corev1.Service, *corev1ac.ServiceApplyConfiguration]{
 		kind:    "Service",
 		cache:   indexer,
@@ -71,97 +81,114 @@ func newServices(kube kubernetes.Interface, indexer cache.Indexer) *child[*corev
 		get: func(ctx context.Context, namespace, name string) (*corev1.Service, error) {
 			return kube.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 		},
+		confirm: confirm,
 		written: map[cache.ObjectName]string{},
+		settled: map[cache.ObjectName]*corev1ac.ServiceApplyConfiguration{},
 	}
 }
 
 // ensure brings the child to what is wanted, with at most one write, and returns what the cache shows of it, if it is web's.
-// Without an error that is the child as wanted. The error is errNotYetSeen, an *obstacle, or a failure of the pass.
-func (c *child[T, A]) ensure(ctx context.Context, web *v1.ElasticWeb, want A) (T, error) {
+// Without an error that is the child as wanted. The error is errNotYetSeen, errChanged, an *obstacle, or a failure of the pass.
+func (c *child[T, A]) ensure(ctx context.Context, web *v1.ElasticWeb, want A) (ours T, err error) {
 	key := cache.MetaObjectToName(web)
 	caughtUp := c.caughtUp(key)
 	current, found := c.cached(key)
-	ours, _ := c.ours(web)
+	if found && metav1.IsControlledBy(current, web) {
+		ours = current
+	}
 	switch {
 	case !caughtUp:
 		return ours, errNotYetSeen
 	case !found:
 		return ours, c.create(ctx, web, want)
 	}
-	if err := c.mayWrite(web, current); err != nil {
+	if err := c.mayWrite(ctx, web, current); err != nil {
 		return ours, err
 	}
-	have, err := c.extract(current, FieldManager)
-	if err != nil {
-		return ours, fmt.Errorf("extract what we own in the %s: %w", c.kind, err)
-	}
-	// Exact, not a subset: what we own and no longer want has to go, too.
-	if apiequality.Semantic.DeepEqual(have, want) {
+	if c.asWanted(key, current, want) {
 		return ours, nil
 	}
 	return ours, c.write(ctx, web, want, current.GetResourceVersion())
 }
 
+// asWanted says whether an apply would change nothing.
+func (c *child[T, A]) asWanted(key cache.ObjectName, current T, want A) bool {
+	// What cannot be extracted (others may add to the object what no apply could) is for the cluster to compare.
+	if have, err := c.extract(current, FieldManager); err == nil {
+		// Exact, not a subset: what we own and no longer want has to go, too.
+		if apiequality.Semantic.DeepEqual(have, want) {
+			return true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	settled, ok := c.settled[key]
+	return ok && apiequality.Semantic.DeepEqual(settled, want.WithResourceVersion(current.GetResourceVersion()))
+}
+
 // ours returns the child that the cache shows, if it belongs to web.
-func (c *child[T, A]) ours(web *v1.ElasticWeb) (T, bool) {
-	current, found := c.cached(cache.MetaObjectToName(web))
-	if found && metav1.IsControlledBy(current, web) {
-		return current, true
+func (c *child[T, A]) ours(web *v1.ElasticWeb) T {
+	if current, found := c.cached(cache.MetaObjectToName(web)); found && metav1.IsControlledBy(current, web) {
+		return current
 	}
 	var none T
-	return none, false
+	return none
 }
 
 func (c *child[T, A]) create(ctx context.Context, web *v1.ElasticWeb, want A) error {
 	err := c.write(ctx, web, want, createOnly)
-	if !errors.Is(err, errNotYetSeen) || c.hasWritten(cache.MetaObjectToName(web)) {
+	if !errors.Is(err, errChanged) {
 		return err
 	}
 	// Something of this name exists that the cache does not show: one look at the truth.
-	live, err := c.get(ctx, web.Namespace, web.Name)
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("create the %s: it was there and is gone again", c.kind)
+	live, lookup := c.get(ctx, web.Namespace, web.Name)
+	if apierrors.IsNotFound(lookup) {
+		return fmt.Errorf("create the %s: refused although there is none: %v", c.kind, err)
 	}
-	if err != nil {
-		return fmt.Errorf("look up the %s: %w", c.kind, err)
+	if lookup != nil {
+		return fmt.Errorf("look up the %s: %w", c.kind, lookup)
 	}
-	if err := c.mayWrite(web, live); err != nil {
+	if err := c.mayWrite(ctx, web, live); err != nil {
 		return err
 	}
 	return c.write(ctx, web, want, live.GetResourceVersion())
 }
 
 // write applies the child, decided on the picture of resourceVersion: the cluster refuses it if that is no longer the newest.
-// No error means that the child was as wanted already; errNotYetSeen, that it was written, or is to be judged anew.
+// No error means that the child was as wanted already; errNotYetSeen, that it was written; errChanged, that it was not.
 func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, resourceVersion string) error {
+	key := cache.MetaObjectToName(web)
 	applied, err := c.apply(ctx, web.Namespace, want.WithResourceVersion(resourceVersion), metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
-	switch {
-	case err == nil && applied.GetResourceVersion() == resourceVersion:
-		// The cluster sees no difference where we do: it has made the same of what we want before.
-		return nil
-	case err == nil:
-		c.mu.Lock()
-		c.written[cache.MetaObjectToName(web)] = applied.GetResourceVersion()
-		c.mu.Unlock()
-		logWrite(ctx, web, c.kind, resourceVersion)
-		return errNotYetSeen
-	case apierrors.IsConflict(err):
-		return errNotYetSeen
-	default:
+	if apierrors.IsConflict(err) {
+		klog.FromContext(ctx).V(1).Info("Write refused, will be decided again", "kind", c.kind, "decidedOn", resourceVersion, "reason", err.Error())
+		return fmt.Errorf("%w: %v", errChanged, err)
+	}
+	if err != nil {
 		return refusal(c.kind, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if applied.GetResourceVersion() == resourceVersion {
+		// The cluster sees no difference where we do: its defaults make the same of what we want as before.
+		c.settled[key] = want
+		return nil
+	}
+	c.written[key] = applied.GetResourceVersion()
+	logWrite(ctx, web, c.kind, resourceVersion)
+	return errNotYetSeen
 }
 
 // mayWrite returns the obstacle, if any, that an object of the child's name is to web.
-func (c *child[T, A]) mayWrite(web *v1.ElasticWeb, object T) error {
+func (c *child[T, A]) mayWrite(ctx context.Context, web *v1.ElasticWeb, object T) error {
 	owner := metav1.GetControllerOfNoCopy(object)
 	switch {
 	case owner == nil && object.GetLabels()[v1.NameLabel] == web.Name:
-		// Left behind by an orphaning deletion: ours to adopt.
-		return nil
+		// Left behind by an orphaning deletion, and ours to adopt: unless that deletion is of this very ElasticWeb, and the
+		// cache does not show it yet. Adopted by a dying one, the child would be deleted with it.
+		return c.confirm(ctx, web)
 	case owner != nil && owner.UID == web.UID:
 		return nil
-	case owner != nil && owner.Kind == "ElasticWeb" && owner.Name == web.Name && ofOurGroup(owner.APIVersion):
+	case owner != nil && owner.Name == web.Name && ofOurKind(owner):
 		return &obstacle{
 			reason:  "WaitingForGarbageCollection",
 			message: fmt.Sprintf("the %s of a deleted ElasticWeb of this name is still there", c.kind),
@@ -196,17 +223,11 @@ func (c *child[T, A]) caughtUp(key cache.ObjectName) bool {
 	return true
 }
 
-func (c *child[T, A]) hasWritten(key cache.ObjectName) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, written := c.written[key]
-	return written
-}
-
 func (c *child[T, A]) forget(key cache.ObjectName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.written, key)
+	delete(c.settled, key)
 }
 
 // reached says whether resource version a is b or a later one. Versions that cannot be compared count as reached: a wrong

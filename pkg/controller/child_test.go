@@ -51,6 +51,8 @@ type cluster struct {
 	refuse    error
 	// result is the resourceVersion after a write.
 	result string
+	// dying is what the API says of the ElasticWeb when asked whether it lives.
+	dying error
 }
 
 // newCluster shows cached to the controller, while live is what there is.
@@ -87,7 +89,9 @@ func newCluster(cached, live *corev1.Service) *cluster {
 			}
 			return c.live, nil
 		},
+		confirm: func(context.Context, *v1.ElasticWeb) error { return c.dying },
 		written: map[cache.ObjectName]string{},
+		settled: map[cache.ObjectName]*corev1ac.ServiceApplyConfiguration{},
 	}
 	return c
 }
@@ -173,13 +177,49 @@ func TestEnsureWaitsForItsOwnWrite(t *testing.T) {
 	}
 }
 
-// Defaulting may make something else of what we apply. An apply that changes nothing then says that all is well.
+// Defaulting may make something else of what we apply. An apply that changes nothing then says that all is well, once.
 func TestEnsureTakesTheClustersWordForIt(t *testing.T) {
 	mine := service(true, ownedBy("web-uid", "ElasticWeb", "elasticweb.example.com/v1"))
 	c := newCluster(mine, mine)
 	c.result = mine.ResourceVersion
-	if got, err := c.child.ensure(t.Context(), sample(), workload.Service(sample())); err != nil || got == nil {
-		t.Errorf("ensure = %v, %v, want the Service and no error", got, err)
+	ensure := func(web *v1.ElasticWeb) {
+		t.Helper()
+		if got, err := c.child.ensure(t.Context(), web, workload.Service(web)); err != nil || got == nil {
+			t.Errorf("ensure = %v, %v, want the Service and no error", got, err)
+		}
+	}
+	ensure(sample())
+	ensure(sample())
+	if !slices.Equal(c.decidedOn, []string{"100"}) {
+		t.Errorf("writes decided on %q, want one only", c.decidedOn)
+	}
+	changed := sample()
+	changed.Spec.ServicePort = 9090
+	ensure(changed)
+	if !slices.Equal(c.decidedOn, []string{"100", "100"}) {
+		t.Errorf("writes decided on %q, want another one for another Service", c.decidedOn)
+	}
+}
+
+// An orphaning deletion takes the owner away first. Adopted then, the orphan would die with the ElasticWeb.
+func TestAnOrphanOfADyingElasticWebIsNotAdopted(t *testing.T) {
+	orphan := service(true, nil)
+	c := newCluster(orphan, orphan)
+	c.dying = errChanged
+	if _, err := c.child.ensure(t.Context(), sample(), workload.Service(sample())); !errors.Is(err, errChanged) || len(c.decidedOn) > 0 {
+		t.Errorf("error %v and %d writes, want errChanged and none", err, len(c.decidedOn))
+	}
+}
+
+// Others may add what no apply could hold, such as a name twice; the cluster can compare such an object, and we cannot.
+func TestEnsureWritesWhatItCannotCompare(t *testing.T) {
+	mine := service(true, ownedBy("web-uid", "ElasticWeb", "elasticweb.example.com/v1"))
+	c := newCluster(mine, mine)
+	c.child.extract = func(*corev1.Service, string) (*corev1ac.ServiceApplyConfiguration, error) {
+		return nil, errors.New("duplicate entries for key")
+	}
+	if _, err := c.child.ensure(t.Context(), sample(), workload.Service(sample())); !errors.Is(err, errNotYetSeen) || len(c.decidedOn) != 1 {
+		t.Errorf("error %v and %d writes, want one write", err, len(c.decidedOn))
 	}
 }
 

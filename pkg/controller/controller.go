@@ -84,8 +84,8 @@ func New(config Config) (*Controller, error) {
 	services := c.kubeInformers.Core().V1().Services()
 
 	c.elasticWebs = elasticWebs.Lister()
-	c.deployments = newDeployments(config.Kube, deployments.Informer().GetIndexer())
-	c.services = newServices(config.Kube, services.Informer().GetIndexer())
+	c.deployments = newDeployments(config.Kube, deployments.Informer().GetIndexer(), c.confirm)
+	c.services = newServices(config.Kube, services.Informer().GetIndexer(), c.confirm)
 	c.statuses = newStatusWriter(config.ElasticWebs, elasticWebs.Informer().GetIndexer(), c.clock)
 
 	// A child has the name of its ElasticWeb, so one handler serves all three kinds, and a foreign object that goes away wakes

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,24 +22,45 @@ type obstacle struct {
 
 func (o *obstacle) Error() string { return o.reason + ": " + o.message }
 
+// maxMessage is the length to which the message of another party is cut, in bytes. The API refuses conditions with longer
+// ones than 32 KiB, and nobody reads them.
+const maxMessage = 1024
+
+func newObstacle(reason, message string) *obstacle {
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	}
+	return &obstacle{reason: reason, message: message}
+}
+
 // refusal turns the cluster's answer to the write of a child into an obstacle, if it is one that lasts until somebody acts.
 func refusal(kind string, err error) error {
 	stalled := func(reason string) error {
-		return &obstacle{reason: reason, message: fmt.Sprintf("the cluster refused the %s: %v", kind, err)}
+		return newObstacle(reason, fmt.Sprintf("the cluster refused the %s: %v", kind, err))
+	}
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(err.Error(), part) })
 	}
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return errNotYetSeen
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+		return errChanged
+	// Admission that has not caught up answers 403, too, and soon answers something else.
+	case apierrors.IsForbidden(err) && says("not yet ready to handle request", "status unknown for quota"):
+		return fmt.Errorf("apply the %s: %w", kind, err)
+	case apierrors.IsForbidden(err) && says("exceeded quota", "failed quota", "insufficient quota"):
 		return stalled("QuotaExceeded")
 	case apierrors.IsForbidden(err):
 		return stalled("Forbidden")
-	case apierrors.IsInvalid(err) && kind == "Service" && concernsNodePort(err):
+	// The allocator answers 422 for a port that is taken or out of range, and 500 when it has none left.
+	case kind == "Service" && (concernsNodePort(err) || apierrors.IsInternalError(err) && says("failed to allocate a nodePort")):
 		return stalled("NodePortUnavailable")
 	case apierrors.IsInvalid(err) && kind == "Deployment":
 		return stalled("InvalidTemplate")
 	case apierrors.IsInvalid(err):
 		return stalled("Invalid")
+	// A webhook that gives no reason answers 400.
+	case apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err), says("denied the request"):
+		return stalled("Rejected")
 	default:
 		return fmt.Errorf("apply the %s: %w", kind, err)
 	}
@@ -57,8 +79,8 @@ func concernsNodePort(err error) bool {
 	return false
 }
 
-// ofOurGroup says whether an owner reference's apiVersion is a version of our API.
-func ofOurGroup(apiVersion string) bool {
-	gv, err := schema.ParseGroupVersion(apiVersion)
-	return err == nil && gv.Group == v1.GroupName
+// ofOurKind says whether an owner is an ElasticWeb, of any version.
+func ofOurKind(owner *metav1.OwnerReference) bool {
+	gv, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && gv.Group == v1.GroupName && owner.Kind == "ElasticWeb"
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,11 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 		return 0, err
 	}
 
+	if err := usable(web); err != nil {
+		// Nothing but a change of the object helps, and that wakes us.
+		klog.FromContext(ctx).Error(err, "The stored object breaks the rules of the API and is left alone")
+		return 0, nil
+	}
 	seen := observation{web: web, now: metav1.NewTime(c.clock.Now())}
 	seen.demand = capacity.Demand(*web.Spec.TotalQPS, *web.Spec.SinglePodsQPS)
 	seen.desired, seen.limited = capacity.Replicas(seen.demand, c.config.MaxReplicas)
@@ -40,8 +46,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 	var deploymentErr, serviceErr error
 	if c.leaving(web) {
 		// Foreground and orphan deletion are the garbage collector's: repairing drift would fight it for ever.
-		seen.deployment, _ = c.deployments.ours(web)
-		seen.service, _ = c.services.ours(web)
+		seen.deployment, seen.service = c.deployments.ours(web), c.services.ours(web)
 		seen.leaving = true
 	} else {
 		// Each child by itself: what stops one does not stop the other.
@@ -53,17 +58,47 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 	seen.obstacles = obstacles
 	seen.asWanted = deploymentErr == nil && serviceErr == nil
 	again, err := c.statuses.write(ctx, web, seen.status())
-	if err := errors.Join(failures, err); err != nil {
-		return 0, err
+	if again > 0 {
+		// Whatever else this pass leads to: the numbers that it kept back are due then.
+		c.queue.AddAfter(key, again)
 	}
-	switch {
+	switch err := errors.Join(failures, err); {
+	case err != nil:
+		return 0, err
 	case len(obstacles) > 0:
 		return backOff, nil
-	case again == 0 && !seen.asWanted && !seen.leaving:
+	case !seen.asWanted && !seen.leaving:
 		// An event will come sooner; if one is ever lost, this is not.
 		return maxDelay, nil
 	default:
-		return again, nil
+		return 0, nil
+	}
+}
+
+// usable says what keeps a stored object from being worked on. The API stores none such; an edited backup may hold one.
+func usable(web *v1.ElasticWeb) error {
+	switch {
+	case web.Spec.SinglePodsQPS == nil || *web.Spec.SinglePodsQPS < 1:
+		return errors.New("spec.singlePodsQPS must be 1 or more")
+	case web.Spec.TotalQPS == nil || *web.Spec.TotalQPS < 0:
+		return errors.New("spec.totalQPS must be 0 or more")
+	default:
+		return nil
+	}
+}
+
+// confirm asks our own API, not the cache, whether the ElasticWeb still lives and is the one that we know.
+func (c *Controller) confirm(ctx context.Context, web *v1.ElasticWeb) error {
+	live, err := c.config.ElasticWebs.ElasticwebV1().ElasticWebs(web.Namespace).Get(ctx, web.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return errChanged
+	case err != nil:
+		return fmt.Errorf("look up the ElasticWeb: %w", err)
+	case live.UID != web.UID || live.DeletionTimestamp != nil:
+		return errChanged
+	default:
+		return nil
 	}
 }
 
@@ -82,7 +117,7 @@ func sort(errs ...error) (obstacles []*obstacle, failures error) {
 	for _, err := range errs {
 		var o *obstacle
 		switch {
-		case err == nil, errors.Is(err, errNotYetSeen):
+		case err == nil, errors.Is(err, errNotYetSeen), errors.Is(err, errChanged):
 		case errors.As(err, &o):
 			obstacles = append(obstacles, o)
 		default:

@@ -77,13 +77,11 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 	switch {
 	case stalled != nil:
 		set(v1.ConditionReady, metav1.ConditionFalse, stalled.reason, stalled.message)
-		o.keep(status, v1.ConditionStalled, stalled)
 	case reconciling != nil:
 		if reconciling.message == "" {
 			reconciling.message = arithmetic
 		}
 		set(v1.ConditionReady, metav1.ConditionFalse, reconciling.reason, reconciling.message)
-		o.keep(status, v1.ConditionReconciling, reconciling)
 	default:
 		set(v1.ConditionReady, metav1.ConditionTrue, "AllReplicasReady", arithmetic)
 	}
@@ -104,6 +102,13 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 			fmt.Sprintf("the demand needs %d replicas, the server allows %d (--max-replicas-per-elasticweb)", o.demand, o.desired))
 	} else {
 		set(v1.ConditionScalingLimited, metav1.ConditionFalse, "WithinLimits", fmt.Sprintf("the demand needs %d replicas", o.demand))
+	}
+
+	// Last, so that the order of the list says nothing new.
+	if stalled != nil {
+		o.keep(status, v1.ConditionStalled, stalled)
+	} else if reconciling != nil {
+		o.keep(status, v1.ConditionReconciling, reconciling)
 	}
 }
 
@@ -133,7 +138,7 @@ func (o *observation) abnormal(status *v1.ElasticWebStatus) (reconciling, stalle
 	if reconciling != nil {
 		return reconciling, nil
 	}
-	if !o.asWanted {
+	if !o.asWanted || o.deployment == nil {
 		return &obstacle{reason: "Applying"}, nil
 	}
 	observed := o.deployment.Status.ObservedGeneration >= o.deployment.Generation
@@ -160,11 +165,11 @@ func rolloutStalled(deployment *appsv1.Deployment) *obstacle {
 		switch {
 		case condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue:
 			if strings.Contains(condition.Message, "exceeded quota") {
-				return &obstacle{reason: "QuotaExceeded", message: condition.Message}
+				return newObstacle("QuotaExceeded", condition.Message)
 			}
-			return &obstacle{reason: "ReplicaFailure", message: condition.Message}
+			return newObstacle("ReplicaFailure", condition.Message)
 		case condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse:
-			return &obstacle{reason: condition.Reason, message: condition.Message}
+			return newObstacle(condition.Reason, condition.Message)
 		}
 	}
 	return nil

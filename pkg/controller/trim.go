@@ -29,9 +29,11 @@ func trim(obj any) (any, error) {
 	return obj, nil
 }
 
+// foreign: neither with our label nor controlled by one of our kind. (Somebody may have taken the label away.)
 func foreign(object metav1.Object) bool {
 	_, labelled := object.GetLabels()[v1.NameLabel]
-	return !labelled
+	owner := metav1.GetControllerOfNoCopy(object)
+	return !labelled && !(owner != nil && ofOurKind(owner))
 }
 
 func identity(object metav1.Object) metav1.ObjectMeta {

@@ -33,8 +33,17 @@ func TestTrim(t *testing.T) {
 	ours := full(map[string]string{v1.NameLabel: "web"})
 	ours.ManagedFields = ours.ManagedFields[:1:1]
 
+	// disowned is controlled by an ElasticWeb, and has no label.
+	disowned := func(object *appsv1.Deployment) *appsv1.Deployment {
+		object = object.DeepCopy()
+		object.Labels = nil
+		object.OwnerReferences[1].APIVersion, object.OwnerReferences[1].Kind = "elasticweb.example.com/v1", "ElasticWeb"
+		return object
+	}
+
 	for name, tt := range map[string]struct{ object, want *appsv1.Deployment }{
 		"of a foreign one, who it is and whose":       {full(nil), foreign},
+		"of ours that has lost its label, the same":   {disowned(full(nil)), disowned(ours)},
 		"of ours, all but the others' managed fields": {full(map[string]string{v1.NameLabel: "web"}), ours},
 	} {
 		got, err := trim(tt.object)

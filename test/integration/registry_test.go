@@ -137,13 +137,25 @@ func TestABadStatusIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever applies a whole object must not come to own what the write cannot change.
+// Whoever applies a whole object must not come to own what the write cannot change, even where it says what is there.
 func TestApplyOwnsOnlyWhatItCanChange(t *testing.T) {
 	client := server.web.ElasticWebs(namespace(t))
-	apply := applyv1.ElasticWeb("web", namespace(t)).
-		WithSpec(applyv1.ElasticWebSpec().WithImage("nginx").WithSinglePodsQPS(800)).
-		WithStatus(applyv1.ElasticWebStatus().WithRealQPS(1))
-	web, err := client.Apply(t.Context(), apply, metav1.ApplyOptions{FieldManager: "user"})
+	web := create(t, sample("web"))
+	web.Labels = map[string]string{"a": "b"}
+	web, err := client.Update(t.Context(), web, metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web.Status.RealQPS = ptr.To[int64](1600)
+	if _, err := client.UpdateStatus(t.Context(), web, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	whole := applyv1.ElasticWeb("web", namespace(t)).
+		WithLabels(map[string]string{"a": "b"}).
+		WithSpec(applyv1.ElasticWebSpec().WithImage("nginx:1.17.1")).
+		WithStatus(applyv1.ElasticWebStatus().WithRealQPS(1600).WithSelector(web.Status.Selector))
+
+	web, err = client.Apply(t.Context(), whole, metav1.ApplyOptions{FieldManager: "user", Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,11 +163,20 @@ func TestApplyOwnsOnlyWhatItCanChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if owned.Status != nil {
-		t.Errorf("an apply of the main resource owns the status: %+v", owned.Status)
+	if owned.Status != nil || owned.Spec == nil || owned.Spec.Image == nil || owned.Labels["a"] != "b" {
+		t.Errorf("an apply of the main resource owns %+v, want spec and labels, and no status", owned)
 	}
-	if owned.Spec == nil || owned.Spec.Image == nil {
-		t.Errorf("an apply does not own the spec that it set: %+v", owned)
+
+	web, err = client.ApplyStatus(t.Context(), whole, metav1.ApplyOptions{FieldManager: "controller", Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned, err = applyv1.ExtractElasticWebStatus(web, "controller")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owned.Spec != nil || owned.Labels != nil || owned.Status == nil || owned.Status.RealQPS == nil || owned.Status.Selector != nil {
+		t.Errorf("an apply of the status owns %+v, want the status without what is computed", owned)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -124,6 +125,13 @@ func validateResources(resources *corev1.ResourceRequirements, path *field.Path)
 				errs = append(errs, field.Invalid(path.Child(list.field).Key(string(name)), quantity.String(), "must be 0 or more"))
 			}
 		}
+	}
+	claims := sets.New[string]()
+	for i, claim := range resources.Claims {
+		if claims.Has(claim.Name) {
+			errs = append(errs, field.Duplicate(path.Child("claims").Index(i).Child("name"), claim.Name))
+		}
+		claims.Insert(claim.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(resources.Requests)) {
 		request := resources.Requests[name]

@@ -61,6 +61,9 @@ func TestValidateElasticWeb(t *testing.T) {
 		{name: "no resources", change: func(w *elasticweb.ElasticWeb) { w.Spec.Resources = &corev1.ResourceRequirements{} }},
 		{name: "request at its limit", change: func(w *elasticweb.ElasticWeb) { w.Spec.Resources = cpu("1", "1000m") }},
 		{name: "request above its limit", change: func(w *elasticweb.ElasticWeb) { w.Spec.Resources = cpu("1001m", "1") }, want: "spec.resources.requests[cpu]"},
+		{name: "a claim twice", change: func(w *elasticweb.ElasticWeb) {
+			w.Spec.Resources = &corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "a"}, {Name: "b"}, {Name: "a"}}}
+		}, want: "spec.resources.claims[2].name"},
 		{name: "negative request", change: func(w *elasticweb.ElasticWeb) { w.Spec.Resources = cpu("-1", "1") }, want: "spec.resources.requests[cpu]"},
 	}
 	for _, tt := range tests {

@@ -40,7 +40,6 @@ func (strategy) NamespaceScoped() bool                                     { ret
 func (strategy) AllowCreateOnUpdate(context.Context) bool                  { return false }
 func (strategy) AllowUnconditionalUpdate(context.Context) bool             { return true }
 func (strategy) Canonicalize(runtime.Object)                               {}
-func (strategy) CheckGracefulDelete(runtime.Object) bool                   { return false }
 func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
 func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
 	return nil
@@ -106,7 +105,8 @@ type statusStrategy struct {
 
 var _ rest.ResetFieldsStrategy = statusStrategy{}
 
-// GetResetFields names what a write of the status cannot change: spec, and all metadata that ResetObjectMetaForStatus keeps.
+// GetResetFields names what a write of the status cannot change: spec, all metadata that ResetObjectMetaForStatus keeps, and
+// what is computed.
 func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	return map[fieldpath.APIVersion]*fieldpath.Set{
 		fieldpath.APIVersion(v1.SchemeGroupVersion.String()): fieldpath.NewSet(
@@ -115,6 +115,7 @@ func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 			fieldpath.MakePathOrDie("metadata", "annotations"),
 			fieldpath.MakePathOrDie("metadata", "finalizers"),
 			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+			fieldpath.MakePathOrDie("status", "selector"),
 		),
 	}
 }
