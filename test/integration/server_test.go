@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,11 +57,10 @@ func runTests(m *testing.M) (code int, err error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
+	var last lastRequest
 	defer func() {
 		cancel()
-		if e := <-stopped; e != nil && err == nil {
-			err = fmt.Errorf("the server: %w", e)
-		}
+		err = errors.Join(err, <-stopped, last.err)
 	}()
 
 	etcd, err := embedded.Start(ctx, dir+"/etcd")
@@ -73,6 +73,7 @@ func runTests(m *testing.M) (code int, err error) {
 		stopped <- nil
 		return 0, err
 	}
+	config.Extra.Companions = map[string]apiserver.Companion{"last-request": &last}
 	generic, err := config.Complete().New()
 	if err != nil {
 		stopped <- nil
@@ -85,6 +86,7 @@ func runTests(m *testing.M) (code int, err error) {
 	}()
 
 	server.config = generic.LoopbackClientConfig
+	last.config = server.config
 	if server.http, err = rest.HTTPClientFor(server.config); err != nil {
 		return 0, err
 	}
@@ -106,6 +108,24 @@ func runTests(m *testing.M) (code int, err error) {
 		}
 	}
 	return m.Run(), nil
+}
+
+// lastRequest runs beside the server. On the way down it is waited for, and its last request still finds the server: or all
+// tests fail in the end.
+type lastRequest struct {
+	config *rest.Config
+	err    error
+}
+
+func (l *lastRequest) Run(ctx context.Context) {
+	<-ctx.Done()
+	own, err := versioned.NewForConfig(l.config)
+	if err == nil {
+		_, err = own.ElasticwebV1().ElasticWebs("last-request").List(context.Background(), metav1.ListOptions{})
+	}
+	if err != nil {
+		l.err = fmt.Errorf("the last request of a companion: %w", err)
+	}
 }
 
 // newConfig is the production configuration, but for who may (everybody here) and admission (there is no host to ask).
