@@ -35,6 +35,9 @@ down: ## end them, and delete .local/ except its logs
 .PHONY: build
 build: bin/localcluster bin/kubectl bin/elasticweb-apiserver ## build the server and the local Kubernetes into bin/
 
+# An interrupted build leaves the binaries that are there: `make down` needs one.
+.PRECIOUS: bin/elasticweb-apiserver bin/localcluster
+
 bin/elasticweb-apiserver: $(call sources,apis cmd pkg)
 	@echo "==> bin/elasticweb-apiserver"
 	@hack/build.sh cmd/elasticweb-apiserver $@ "-s -w"
