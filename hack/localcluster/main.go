@@ -21,6 +21,8 @@ func main() {
 	// SIGHUP: the terminal was closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Whoever read our output may be gone when we stop, as `make up` is. Go would end us at the next line that we print.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := command().ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) {
 			fmt.Println("Interrupted; nothing is left running.")

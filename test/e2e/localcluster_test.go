@@ -49,6 +49,18 @@ func nothingLeft(t *testing.T, state string) {
 	}
 }
 
+// stoppedInOrder fails if our server was cut short.
+func stoppedInOrder(t *testing.T, state string) {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(state, "logs", "elasticweb-apiserver.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := lastLine(log); !strings.HasSuffix(last, `"Stopped"`) {
+		t.Errorf("the server was cut short; its last line is %s", last)
+	}
+}
+
 // stateFolder is one without links in its path, as the kernel shows it.
 func stateFolder(t *testing.T) string {
 	t.Helper()
@@ -82,6 +94,7 @@ func TestTwoLocalClustersDoNotClash(t *testing.T) {
 		t.Error(err)
 	}
 	nothingLeft(t, state)
+	stoppedInOrder(t, state)
 	kubectl(t, "get", "ew", "--all-namespaces")
 }
 
@@ -110,6 +123,7 @@ func TestUpIsIdempotentAndDownLeavesOnlyLogs(t *testing.T) {
 	kubectl(t, "--kubeconfig="+filepath.Join(state, "kubeconfig"), "get", "ew", "--all-namespaces")
 	say("down")
 	nothingLeft(t, state)
+	stoppedInOrder(t, state)
 	if again := say("down"); again != "Nothing was running.\n" {
 		t.Errorf("a second down says %q", again)
 	}
