@@ -119,8 +119,22 @@ func (c *cluster) registration() string { return filepath.Join(c.state.path, "re
 // kubectl returns a kubectl command for this cluster, never for the caller's. Its cache stays with us.
 func (c *cluster) kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.self, append([]string{"kubectl"}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+filepath.Join(c.state.path, "kubectl-cache"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+filepath.Join(c.state.path, "kubectl-cache"),
+		// The caller's preferences may make it ask questions.
+		"KUBERC=off")
 	return cmd
+}
+
+// exists says whether the cluster has the object; an error says that nobody knows.
+func (c *cluster) exists(ctx context.Context, kind, name string) (bool, error) {
+	output, err := c.kubectl(ctx, "get", kind, name, "--ignore-not-found", "-o", "name").Output()
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask the cluster for %s %s: %w", kind, name, err)
+	}
+	return len(output) > 0, nil
 }
 
 // quietly runs kubectl; the error is what it says.

@@ -18,8 +18,8 @@ import (
 // currentPort is where the server listens for a cluster that is not ours: one port that a firewall can be told of.
 const currentPort = 8443
 
-// cleanUpLimit is the time that leaving the caller's cluster may take.
-const cleanUpLimit = 2 * time.Minute
+// cleanUpLimit is the time that each step of leaving the caller's cluster may take.
+const cleanUpLimit = time.Minute
 
 // runCurrent is `make run CLUSTER=current`: the server runs here, and the cluster of KUBECONFIG reaches it by an address of
 // this machine.
@@ -49,8 +49,19 @@ func runCurrent(ctx context.Context, o options) (err error) {
 		return err
 	}
 	say("==> Your cluster: %s", where)
-	if err := c.quietly(ctx, "get", "apiservice", apiService); err == nil {
-		return fmt.Errorf("an APIService %s is registered in this cluster already: it is not touched", apiService)
+	// All that leave deletes must be of our making.
+	for _, object := range []struct{ kind, name string }{
+		{"apiservice", apiService},
+		{"namespace", "elasticweb-system"},
+		{"clusterrole", "elasticweb-apiserver"},
+	} {
+		exists, err := c.exists(ctx, object.kind, object.name)
+		if err != nil {
+			return err
+		}
+		if exists {
+			return fmt.Errorf("this cluster has a %s %s already, which is not touched: an ElasticWeb server is, or was, installed there", object.kind, object.name)
+		}
 	}
 	defer func() { err = errors.Join(err, c.leave()) }()
 	if err := c.startServer(ctx, o, serverConfig{
@@ -98,17 +109,20 @@ func copyCurrentKubeconfig(file string) (string, error) {
 // server can still say that they are gone, the registration, the rest. The objects go since their storage goes with us.
 func (c *cluster) leave() error {
 	say("Leaving your cluster: its ElasticWebs and their children, then the registration.")
-	ctx, cancel := context.WithTimeout(context.Background(), cleanUpLimit)
-	defer cancel()
 	var errs []error
+	// Each has its own time: a step that hangs must not keep the registration in the cluster.
+	kubectl := func(args ...string) {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanUpLimit)
+		defer cancel()
+		errs = append(errs, c.quietly(ctx, args...))
+	}
 	if c.served {
-		errs = append(errs, c.quietly(ctx, "delete", "elasticwebs", "--all", "--all-namespaces", "--cascade=foreground"))
+		kubectl("delete", "elasticwebs", "--all", "--all-namespaces", "--cascade=foreground")
 	}
+	kubectl("delete", "apiservice", apiService, "--ignore-not-found")
 	if c.madeNamespace {
-		errs = append(errs, c.quietly(ctx, "delete", "namespace", "dev"))
+		kubectl("delete", "namespace", "dev", "--ignore-not-found")
 	}
-	errs = append(errs,
-		c.quietly(ctx, "delete", "apiservice", apiService, "--ignore-not-found"),
-		c.quietly(ctx, "delete", "-k", c.registration(), "--ignore-not-found"))
+	kubectl("delete", "-k", c.registration(), "--ignore-not-found")
 	return errors.Join(errs...)
 }

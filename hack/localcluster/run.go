@@ -116,9 +116,12 @@ func demonstrate(ctx context.Context, c *cluster, o options) error {
 		{"get", "ew", "-n", "dev", "-o", "wide"},
 		{"get", "all", "-n", "dev"},
 	}
-	if err := c.quietly(ctx, "get", "namespace", "dev"); err != nil {
+	exists, err := c.exists(ctx, "namespace", "dev")
+	if err != nil {
+		return err
+	}
+	if !exists {
 		steps = slices.Insert(steps, 0, []string{"create", "namespace", "dev"})
-		c.madeNamespace = true
 	}
 	for _, args := range steps {
 		say("\n$ kubectl %s", strings.Join(args, " "))
@@ -131,6 +134,8 @@ func demonstrate(ctx context.Context, c *cluster, o options) error {
 			return fmt.Errorf("the demonstration failed at `kubectl %s`: %w; the logs are in %s",
 				strings.Join(args, " "), err, filepath.Join(c.state.path, "logs"))
 		}
+		// Only what we have certainly made is ours to delete.
+		c.madeNamespace = c.madeNamespace || args[0] == "create"
 	}
 	return nil
 }

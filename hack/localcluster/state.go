@@ -37,6 +37,9 @@ func openState(path string) (*stateFolder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
+	if err := checkOurs(path); err != nil {
+		return nil, err
+	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -57,6 +60,24 @@ func openState(path string) (*stateFolder, error) {
 	}
 	_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	return s, err
+}
+
+// checkOurs refuses a folder that holds what no cluster has written: what is in the folder gets deleted.
+func checkOurs(path string) error {
+	if _, err := os.Stat(filepath.Join(path, "lock")); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		// "lock" may have come since.
+		if name := entry.Name(); name != "logs" && name != "lock" {
+			return fmt.Errorf("%s holds %s, which is not a local cluster's: choose an empty folder with --state", path, name)
+		}
+	}
+	return nil
 }
 
 // freeNeeded is the space that a cluster with room for tests takes, in bytes.

@@ -193,6 +193,24 @@ func awaitLine(reader io.Reader, prefix string) {
 	<-found
 }
 
+// The folder's contents get deleted: one that holds somebody's files is refused.
+func TestAFolderWithOthersFilesIsRefused(t *testing.T) {
+	state := t.TempDir()
+	file := filepath.Join(state, "precious")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"run", "up", "down"} {
+		output, err := localcluster(t.Context(), state, command).CombinedOutput()
+		if err == nil || !strings.Contains(string(output), "which is not a local cluster's") {
+			t.Errorf("%s says %q (%v), want that the folder is not its own", command, output, err)
+		}
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error("the file is gone")
+	}
+}
+
 // A program that cannot start takes the rest with it, and says why.
 func TestAFailedStartLeavesNothing(t *testing.T) {
 	state := stateFolder(t)
