@@ -29,7 +29,10 @@ cd "$dir"
 # Naming what must be compiled also fetches the modules that are missing.
 modules=0
 stale=$(mktemp)
-trap 'rm -f "$stale"' EXIT
+# The go command leaves its work folder behind when it is interrupted.
+GOTMPDIR=$(mktemp -d)
+export GOTMPDIR
+trap 'rm -rf "$stale" "$GOTMPDIR"' EXIT
 while read -r line; do
   case $line in
   "go: downloading"*) progress "downloading modules: $((++modules))" ;;

@@ -169,27 +169,27 @@ func TestANewImageRollsOut(t *testing.T) {
 
 func TestPortsFollow(t *testing.T) {
 	w := web("web", namespace(t))
-	w.Spec.Port = ptr.To[int32](30100)
+	w.Spec.Port = ptr.To[int32](30010)
 	w = create(t, w)
-	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30100 {
-		t.Errorf("status.nodePort = %d, want 30100", got)
+	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30010 {
+		t.Errorf("status.nodePort = %d, want 30010", got)
 	}
 
-	patch(t, w, `{"spec":{"port":30101,"containerPort":8000,"servicePort":9090}}`)
-	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30101 {
-		t.Errorf("status.nodePort = %d, want 30101", got)
+	patch(t, w, `{"spec":{"port":30011,"containerPort":8000,"servicePort":9090}}`)
+	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30011 {
+		t.Errorf("status.nodePort = %d, want 30011", got)
 	}
 	deployment, service := children(t, w)
-	if ports := service.Spec.Ports; len(ports) != 1 || ports[0].Port != 9090 || ports[0].NodePort != 30101 || ports[0].TargetPort.StrVal != "http" {
-		t.Errorf("the Service's ports are %+v, want only 9090:30101 to http", ports)
+	if ports := service.Spec.Ports; len(ports) != 1 || ports[0].Port != 9090 || ports[0].NodePort != 30011 || ports[0].TargetPort.StrVal != "http" {
+		t.Errorf("the Service's ports are %+v, want only 9090:30011 to http", ports)
 	}
 	if ports := deployment.Spec.Template.Spec.Containers[0].Ports; len(ports) != 1 || ports[0].ContainerPort != 8000 || ports[0].Name != "http" {
 		t.Errorf("the container's ports are %+v, want only http at 8000", ports)
 	}
 
 	patch(t, w, `{"spec":{"port":null}}`)
-	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30101 {
-		t.Errorf("status.nodePort = %d after the port was removed, want 30101 as before", got)
+	if got := ready(t, w.Namespace, w.Name, 3).Status.NodePort; got != 30011 {
+		t.Errorf("status.nodePort = %d after the port was removed, want 30011 as before", got)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestSettledChildrenAreNotWritten(t *testing.T) {
 	bare := web("bare", ns)
 	bare.Spec.Resources = &corev1.ResourceRequirements{}
 	fixed := web("fixed", ns)
-	fixed.Spec.Port = ptr.To[int32](30110)
+	fixed.Spec.Port = ptr.To[int32](30012)
 	for _, w := range []*v1.ElasticWeb{plain, bare, fixed} {
 		create(t, w)
 		ready(t, ns, w.Name, 3)
@@ -297,9 +297,9 @@ func TestAForeignServiceIsNotTouched(t *testing.T) {
 
 func TestANodePortThatIsTakenIsReported(t *testing.T) {
 	ns := namespace(t)
-	kubectl(t, "create", "service", "nodeport", "taken", "-n", ns, "--tcp=80", "--node-port=30120")
+	kubectl(t, "create", "service", "nodeport", "taken", "-n", ns, "--tcp=80", "--node-port=30013")
 	w := web("web", ns)
-	w.Spec.Port = ptr.To[int32](30120)
+	w.Spec.Port = ptr.To[int32](30013)
 	create(t, w)
 	kubectl(t, "wait", "-n", ns, "ew/web", "--for=condition=Stalled", "--timeout=60s")
 	if reason := kubectl(t, "get", "ew/web", "-n", ns, "-o", `jsonpath={.status.conditions[?(@.type=="Stalled")].reason}`); reason != "NodePortUnavailable" {
