@@ -29,11 +29,12 @@ ln -s "$(moddir k8s.io/apimachinery)" "$work/import/k8s.io/apimachinery"
 ln -s "$(moddir k8s.io/api)" "$work/import/k8s.io/api"
 ln -s "$(moddir github.com/gogo/protobuf)" "$work/import/github.com/gogo/protobuf"
 
-echo "deepcopy, defaults, conversion"
+echo "deepcopy, defaults, conversion, validation"
 find apis -name 'zz_generated.*' -delete
 deepcopy-gen --go-header-file $header --output-file zz_generated.deepcopy.go $hub $wire
 defaulter-gen --go-header-file $header --output-file zz_generated.defaults.go $wire
 conversion-gen --go-header-file $header --output-file zz_generated.conversion.go $wire
+validation-gen --go-header-file $header --output-file zz_generated.validations.go $wire
 
 echo "protobuf"
 # A leading "-" imports a package instead of generating it.
@@ -46,7 +47,7 @@ echo "OpenAPI"
 rm -rf $generated
 readonly_packages=()
 imported_packages=()
-for p in api/core/v1 apimachinery/pkg/api/resource apimachinery/pkg/apis/meta/v1 apimachinery/pkg/runtime \
+for p in api/autoscaling/v1 api/core/v1 apimachinery/pkg/api/resource apimachinery/pkg/apis/meta/v1 apimachinery/pkg/runtime \
   apimachinery/pkg/util/intstr apimachinery/pkg/version; do
   readonly_packages+=(--readonly-pkg "k8s.io/$p")
   imported_packages+=("k8s.io/$p")
@@ -65,7 +66,10 @@ DOC
 
 echo "apply configurations, clientset, listers, informers"
 go run ./hack/openapi-schema >"$work/schema.json"
+# Those of other groups are client-go's: without them the types themselves would stand there, and send null for what is absent.
 applyconfiguration-gen --go-header-file $header --openapi-schema "$work/schema.json" \
+  --external-applyconfigurations k8s.io/api/core/v1.ResourceRequirements:k8s.io/client-go/applyconfigurations/core/v1 \
+  --external-applyconfigurations k8s.io/api/core/v1.PodTemplateSpec:k8s.io/client-go/applyconfigurations/core/v1 \
   --output-dir $generated/applyconfiguration --output-pkg $module/$generated/applyconfiguration $wire
 client-gen --go-header-file $header --clientset-name versioned --prefers-protobuf \
   --output-dir $generated/clientset --output-pkg $module/$generated/clientset \

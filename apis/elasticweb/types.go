@@ -30,14 +30,31 @@ type ElasticWebList struct {
 
 // ElasticWebSpec is the hub form of v1.ElasticWebSpec.
 type ElasticWebSpec struct {
-	Image         string
-	Port          *int32
-	ContainerPort int32
-	ServicePort   int32
-	SinglePodsQPS *int32
-	TotalQPS      *int32
-	Resources     *corev1.ResourceRequirements
+	Image                       string
+	Port                        *int32
+	ContainerPort               int32
+	ServicePort                 int32
+	SinglePodsQPS               *int32
+	TotalQPS                    *int32
+	TargetUtilizationPercentage *int32
+	MinReplicas                 *int32
+	MaxReplicas                 *int32
+	ServiceType                 ServiceType
+	ServiceAnnotations          map[string]string
+	Resources                   *corev1.ResourceRequirements
+	Template                    *corev1.PodTemplateSpec
+	Paused                      bool
 }
+
+// ServiceType is the hub form of v1.ServiceType.
+type ServiceType string
+
+// The values of ServiceType.
+const (
+	ServiceTypeClusterIP    ServiceType = "ClusterIP"
+	ServiceTypeNodePort     ServiceType = "NodePort"
+	ServiceTypeLoadBalancer ServiceType = "LoadBalancer"
+)
 
 // ElasticWebStatus is the hub form of v1.ElasticWebStatus.
 type ElasticWebStatus struct {

@@ -111,6 +111,16 @@ func (c *child[T, A]) ensure(ctx context.Context, web *v1.ElasticWeb, want A) (o
 	return ours, c.write(ctx, web, want, current.GetResourceVersion())
 }
 
+// look returns what the cache shows of the child, if it is web's, and whether ensure would leave it as it is. It writes nothing.
+func (c *child[T, A]) look(web *v1.ElasticWeb, want A) (ours T, asWanted bool) {
+	key := cache.MetaObjectToName(web)
+	current, found := c.cached(key)
+	if !found || !metav1.IsControlledBy(current, web) {
+		return ours, false
+	}
+	return current, c.caughtUp(key) && c.asWanted(key, current, want)
+}
+
 // asWanted says whether an apply would change nothing.
 func (c *child[T, A]) asWanted(key cache.ObjectName, current T, want A) bool {
 	// What cannot be extracted (others may add to the object what no apply could) is for the cluster to compare.

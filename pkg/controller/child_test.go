@@ -19,12 +19,12 @@ import (
 )
 
 func sample() *v1.ElasticWeb {
-	return &v1.ElasticWeb{
+	web := &v1.ElasticWeb{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "dev", UID: "web-uid", Generation: 1, ResourceVersion: "5"},
-		Spec: v1.ElasticWebSpec{
-			Image: "nginx", ContainerPort: 80, ServicePort: 8080, SinglePodsQPS: ptr.To[int32](800), TotalQPS: ptr.To[int32](2400),
-		},
+		Spec:       v1.ElasticWebSpec{Image: "nginx", SinglePodsQPS: ptr.To[int32](800), TotalQPS: ptr.To[int32](2400)},
 	}
+	v1.SetDefaults_ElasticWebSpec(&web.Spec)
+	return web
 }
 
 func ownedBy(uid types.UID, kind, apiVersion string) []metav1.OwnerReference {

@@ -58,6 +58,9 @@ func refusal(kind string, err error) error {
 		return stalled("InvalidTemplate")
 	case apierrors.IsInvalid(err):
 		return stalled("Invalid")
+	// Apply tells list items by their keys. Two with the same, or one without, it answers with a 500.
+	case says("failed to create typed patch object") && kind == "Deployment":
+		return stalled("InvalidTemplate")
 	// A webhook that gives no reason answers 400.
 	case apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err), says("denied the request"):
 		return stalled("Rejected")

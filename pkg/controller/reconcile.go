@@ -40,23 +40,13 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 		return 0, nil
 	}
 	seen := observation{web: web, now: metav1.NewTime(c.clock.Now())}
-	seen.demand = capacity.Demand(*web.Spec.TotalQPS, *web.Spec.SinglePodsQPS)
-	seen.desired, seen.limited = capacity.Replicas(seen.demand, c.config.MaxReplicas)
+	seen.demand = perPod(web).Demand(*web.Spec.TotalQPS)
+	seen.limits = capacity.Limits{Min: *web.Spec.MinReplicas, Max: web.Spec.MaxReplicas, Cap: c.config.MaxReplicas}
+	seen.desired, seen.limited = seen.limits.Replicas(seen.demand)
 
-	var deploymentErr, serviceErr error
-	if c.leaving(web) {
-		// Foreground and orphan deletion are the garbage collector's: repairing drift would fight it for ever.
-		seen.deployment, seen.service = c.deployments.ours(web), c.services.ours(web)
-		seen.leaving = true
-	} else {
-		// Each child by itself: what stops one does not stop the other.
-		seen.deployment, deploymentErr = c.deployments.ensure(ctx, web, workload.Deployment(web, seen.desired))
-		seen.service, serviceErr = c.services.ensure(ctx, web, workload.Service(web))
-	}
-
+	deploymentErr, serviceErr := c.children(ctx, &seen)
 	obstacles, failures := sort(deploymentErr, serviceErr)
 	seen.obstacles = obstacles
-	seen.asWanted = deploymentErr == nil && serviceErr == nil
 	again, err := c.statuses.write(ctx, web, seen.status())
 	if again > 0 {
 		// Whatever else this pass leads to: the numbers that it kept back are due then.
@@ -67,7 +57,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 		return 0, err
 	case len(obstacles) > 0:
 		return backOff, nil
-	case !seen.asWanted && !seen.leaving:
+	case !seen.asWanted && !seen.leaving && !web.Spec.Paused:
 		// An event will come sooner; if one is ever lost, this is not.
 		return maxDelay, nil
 	default:
@@ -75,13 +65,55 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 	}
 }
 
+// children brings both children to what is wanted, each by itself: what stops one does not stop the other. It notes in seen
+// what the caches show of them.
+func (c *Controller) children(ctx context.Context, seen *observation) (deploymentErr, serviceErr error) {
+	web := seen.web
+	if c.leaving(web) {
+		// Foreground and orphan deletion are the garbage collector's: repairing drift would fight it for ever.
+		seen.deployment, seen.service = c.deployments.ours(web), c.services.ours(web)
+		seen.leaving = true
+		return nil, nil
+	}
+	service := workload.Service(web)
+	deployment, invalid := workload.Deployment(web, seen.desired)
+	if web.Spec.Paused {
+		var deploymentAsWanted, serviceAsWanted bool
+		if invalid == nil {
+			seen.deployment, deploymentAsWanted = c.deployments.look(web, deployment)
+		} else {
+			seen.deployment = c.deployments.ours(web)
+		}
+		seen.service, serviceAsWanted = c.services.look(web, service)
+		seen.asWanted = deploymentAsWanted && serviceAsWanted
+		return nil, nil
+	}
+	if invalid != nil {
+		seen.deployment, deploymentErr = c.deployments.ours(web), newObstacle("InvalidTemplate", invalid.Error())
+	} else {
+		seen.deployment, deploymentErr = c.deployments.ensure(ctx, web, deployment)
+	}
+	seen.service, serviceErr = c.services.ensure(ctx, web, service)
+	seen.asWanted = deploymentErr == nil && serviceErr == nil
+	return deploymentErr, serviceErr
+}
+
+func perPod(web *v1.ElasticWeb) capacity.PerPod {
+	return capacity.PerPod{SingleQPS: *web.Spec.SinglePodsQPS, UtilizationPercentage: *web.Spec.TargetUtilizationPercentage}
+}
+
 // usable says what keeps a stored object from being worked on. The API stores none such; an edited backup may hold one.
 func usable(web *v1.ElasticWeb) error {
+	spec := &web.Spec
 	switch {
-	case web.Spec.SinglePodsQPS == nil || *web.Spec.SinglePodsQPS < 1:
-		return errors.New("spec.singlePodsQPS must be 1 or more")
-	case web.Spec.TotalQPS == nil || *web.Spec.TotalQPS < 0:
+	case spec.SinglePodsQPS == nil || spec.TargetUtilizationPercentage == nil || !perPod(web).Valid():
+		return errors.New("spec.singlePodsQPS × spec.targetUtilizationPercentage / 100 must be 1 or more")
+	case spec.TotalQPS == nil || *spec.TotalQPS < 0:
 		return errors.New("spec.totalQPS must be 0 or more")
+	case spec.MinReplicas == nil || *spec.MinReplicas < 0:
+		return errors.New("spec.minReplicas must be 0 or more")
+	case spec.MaxReplicas != nil && *spec.MaxReplicas < 1:
+		return errors.New("spec.maxReplicas must be 1 or more")
 	default:
 		return nil
 	}

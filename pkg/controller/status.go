@@ -26,6 +26,7 @@ type observation struct {
 	web             *v1.ElasticWeb
 	now             metav1.Time
 	demand, desired int32
+	limits          capacity.Limits
 	limited         capacity.Limited
 	// deployment and service are what the caches show of the children; nil is none.
 	deployment *appsv1.Deployment
@@ -69,12 +70,13 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 		})
 	}
 
-	arithmetic := fmt.Sprintf("%d of %d Pods are ready: ceil(%d/%d) = %d",
-		status.ReadyReplicas, o.desired, *o.web.Spec.TotalQPS, *o.web.Spec.SinglePodsQPS, o.demand)
+	arithmetic := fmt.Sprintf("%d of %d Pods are ready: %s", status.ReadyReplicas, o.desired, o.arithmetic())
 	reconciling, stalled := o.abnormal(status)
 	apimeta.RemoveStatusCondition(&status.Conditions, v1.ConditionReconciling)
 	apimeta.RemoveStatusCondition(&status.Conditions, v1.ConditionStalled)
 	switch {
+	case o.paused():
+		set(v1.ConditionReady, metav1.ConditionFalse, "Paused", "a change is pending: set spec.paused to false to have it made")
 	case stalled != nil:
 		set(v1.ConditionReady, metav1.ConditionFalse, stalled.reason, stalled.message)
 	case reconciling != nil:
@@ -97,10 +99,14 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 			fmt.Sprintf("realQPS is %d, totalQPS %d", *status.RealQPS, *o.web.Spec.TotalQPS))
 	}
 
-	if o.limited == capacity.TooManyReplicas {
+	switch o.limited {
+	case capacity.TooManyReplicas:
 		set(v1.ConditionScalingLimited, metav1.ConditionTrue, "TooManyReplicas",
-			fmt.Sprintf("the demand needs %d replicas, the server allows %d (--max-replicas-per-elasticweb)", o.demand, o.desired))
-	} else {
+			fmt.Sprintf("the demand needs %d replicas, %s allows %d", o.demand, o.upperLimit(), o.desired))
+	case capacity.TooFewReplicas:
+		set(v1.ConditionScalingLimited, metav1.ConditionTrue, "TooFewReplicas",
+			fmt.Sprintf("the demand needs %d replicas, minReplicas asks for %d", o.demand, o.limits.Min))
+	default:
 		set(v1.ConditionScalingLimited, metav1.ConditionFalse, "WithinLimits", fmt.Sprintf("the demand needs %d replicas", o.demand))
 	}
 
@@ -110,6 +116,28 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 	} else if reconciling != nil {
 		o.keep(status, v1.ConditionReconciling, reconciling)
 	}
+}
+
+// arithmetic is how the demand came about.
+func (o *observation) arithmetic() string {
+	spec := &o.web.Spec
+	if *spec.TargetUtilizationPercentage == 100 {
+		return fmt.Sprintf("ceil(%d/%d) = %d", *spec.TotalQPS, *spec.SinglePodsQPS, o.demand)
+	}
+	return fmt.Sprintf("ceil(%d/(%d × %d%%)) = %d", *spec.TotalQPS, *spec.SinglePodsQPS, *spec.TargetUtilizationPercentage, o.demand)
+}
+
+// upperLimit names the limit that keeps the replicas down.
+func (o *observation) upperLimit() string {
+	if o.limits.Max != nil && *o.limits.Max <= o.limits.Cap {
+		return "maxReplicas"
+	}
+	return "the server (--max-replicas-per-elasticweb)"
+}
+
+// paused says whether a change waits for the user.
+func (o *observation) paused() bool {
+	return o.web.Spec.Paused && !o.asWanted && !o.leaving
 }
 
 // keep adds a condition that is present only while it is true, with the transition time that it had before.
@@ -128,6 +156,9 @@ func (o *observation) keep(status *v1.ElasticWebStatus, kind string, why *obstac
 func (o *observation) abnormal(status *v1.ElasticWebStatus) (reconciling, stalled *obstacle) {
 	if o.leaving {
 		return &obstacle{reason: "Terminating", message: "the children go with the ElasticWeb"}, nil
+	}
+	if o.paused() {
+		return nil, nil
 	}
 	for _, obstacle := range o.obstacles {
 		if !obstacle.passing {

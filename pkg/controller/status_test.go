@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,26 @@ func TestStatus(t *testing.T) {
 			wantReady: "-Terminating", wantAbnormal: v1.ConditionReconciling, wantReal: ptr.To[int64](2400), wantCapacity: metav1.ConditionTrue,
 		},
 		{
+			name: "paused with a change pending", seen: with(seen(3, 3, 3), func(o *observation) { o.web.Spec.Paused, o.asWanted = true, false }),
+			wantReady: "-Paused", wantReal: ptr.To[int64](2400), wantCapacity: metav1.ConditionTrue,
+		},
+		{
+			name: "paused with nothing pending", seen: with(seen(3, 3, 3), func(o *observation) { o.web.Spec.Paused = true }),
+			wantReady: "+AllReplicasReady", wantReal: ptr.To[int64](2400), wantCapacity: metav1.ConditionTrue,
+		},
+		{
+			name: "paused before there was anything", seen: with(seen(0, 0, 0), func(o *observation) {
+				o.web.Spec.Paused, o.asWanted, o.deployment, o.service = true, false, nil, nil
+			}),
+			wantReady: "-Paused", wantCapacity: metav1.ConditionUnknown,
+		},
+		{
+			name: "paused and being deleted", seen: with(seen(3, 3, 3), func(o *observation) {
+				o.web.Spec.Paused, o.asWanted, o.leaving = true, false, true
+			}),
+			wantReady: "-Terminating", wantAbnormal: v1.ConditionReconciling, wantReal: ptr.To[int64](2400), wantCapacity: metav1.ConditionTrue,
+		},
+		{
 			name: "the Deployment was deleted after it had been observed", seen: with(seen(0, 0, 0), func(o *observation) {
 				o.deployment, o.asWanted, o.web.Status.RealQPS = nil, false, ptr.To[int64](2400)
 			}),
@@ -159,14 +180,44 @@ func TestStatus(t *testing.T) {
 }
 
 func TestStatusSaysThatALimitActs(t *testing.T) {
-	o := seen(2, 2, 2)
-	o.demand, o.desired, o.limited = 3, 2, capacity.TooManyReplicas
-	status := o.status()
-	if !apimeta.IsStatusConditionTrue(status.Conditions, v1.ConditionScalingLimited) || !apimeta.IsStatusConditionTrue(status.Conditions, v1.ConditionReady) {
-		t.Errorf("conditions = %+v, want ScalingLimited and Ready: the limit is met, the demand is not", status.Conditions)
+	tests := []struct {
+		name         string
+		limits       capacity.Limits
+		wantReason   string
+		wantMessage  string
+		wantCapacity bool
+	}{
+		{"none acts", capacity.Limits{Cap: 1000}, "WithinLimits", "needs 3 replicas", true},
+		{"the user's upper one", capacity.Limits{Max: ptr.To[int32](2), Cap: 1000}, "TooManyReplicas", "maxReplicas allows 2", false},
+		{"the server's", capacity.Limits{Max: ptr.To[int32](3), Cap: 2}, "TooManyReplicas", "--max-replicas-per-elasticweb) allows 2", false},
+		{"the user's lower one", capacity.Limits{Min: 5, Cap: 1000}, "TooFewReplicas", "minReplicas asks for 5", true},
 	}
-	if apimeta.IsStatusConditionTrue(status.Conditions, v1.ConditionCapacitySatisfied) {
-		t.Error("CapacitySatisfied is True, and 1600 is less than 2400")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			desired, limited := tt.limits.Replicas(3)
+			o := seen(desired, desired, desired)
+			o.demand, o.desired, o.limits, o.limited = 3, desired, tt.limits, limited
+			status := o.status()
+			limiting := apimeta.FindStatusCondition(status.Conditions, v1.ConditionScalingLimited)
+			if want := tt.wantReason != "WithinLimits"; (limiting.Status == metav1.ConditionTrue) != want || limiting.Reason != tt.wantReason || !strings.Contains(limiting.Message, tt.wantMessage) {
+				t.Errorf("ScalingLimited = %+v, want %s and %q", limiting, tt.wantReason, tt.wantMessage)
+			}
+			if !apimeta.IsStatusConditionTrue(status.Conditions, v1.ConditionReady) {
+				t.Errorf("Ready is not True: the limit is met, whether or not the demand is: %+v", status.Conditions)
+			}
+			if got := apimeta.IsStatusConditionTrue(status.Conditions, v1.ConditionCapacitySatisfied); got != tt.wantCapacity {
+				t.Errorf("CapacitySatisfied = %t with %d Pods", got, desired)
+			}
+		})
+	}
+}
+
+func TestStatusShowsTheArithmetic(t *testing.T) {
+	o := seen(4, 4, 4)
+	o.demand, o.desired, o.web.Spec.TargetUtilizationPercentage = 4, 4, ptr.To[int32](75)
+	got := apimeta.FindStatusCondition(o.status().Conditions, v1.ConditionReady).Message
+	if want := "4 of 4 Pods are ready: ceil(2400/(800 × 75%)) = 4"; got != want {
+		t.Errorf("message %q, want %q", got, want)
 	}
 }
 

@@ -12,16 +12,13 @@ import (
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 )
 
-const (
-	// ContainerName is the name of the container that runs spec.image.
-	ContainerName = "web"
-	// PortName is the name that container port, Service port and probe share. It never changes: ports are matched by name,
-	// so a change of the number moves all three together.
-	PortName = "http"
-)
-
-// Deployment returns the Deployment that runs so many replicas of web's Pod.
-func Deployment(web *v1.ElasticWeb, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
+// Deployment returns the Deployment that runs so many replicas of web's Pod. It fails if web's template cannot be laid over the
+// generated one.
+func Deployment(web *v1.ElasticWeb, replicas int32) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	template, err := podTemplate(web)
+	if err != nil {
+		return nil, err
+	}
 	return appsv1ac.Deployment(web.Name, web.Namespace).
 		WithLabels(labels(web)).
 		WithOwnerReferences(owner(web)).
@@ -35,49 +32,28 @@ func Deployment(web *v1.ElasticWeb, replicas int32) *appsv1ac.DeploymentApplyCon
 				WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
 					WithMaxUnavailable(intstr.FromInt32(0)).
 					WithMaxSurge(intstr.FromString("25%")))).
-			WithTemplate(corev1ac.PodTemplateSpec().
-				WithLabels(labels(web)).
-				WithSpec(podSpec(web))))
+			WithTemplate(template)), nil
 }
 
 // Service returns the Service through which web's Pods are reached.
 func Service(web *v1.ElasticWeb) *corev1ac.ServiceApplyConfiguration {
 	port := corev1ac.ServicePort().
-		WithName(PortName).
+		WithName(v1.PortName).
 		WithProtocol(corev1.ProtocolTCP).
 		WithPort(web.Spec.ServicePort).
-		WithTargetPort(intstr.FromString(PortName))
+		WithTargetPort(intstr.FromString(v1.PortName))
 	// Left out, the cluster allocates a node port and the Service keeps it.
 	if web.Spec.Port != nil {
 		port.WithNodePort(*web.Spec.Port)
 	}
 	return corev1ac.Service(web.Name, web.Namespace).
 		WithLabels(labels(web)).
+		WithAnnotations(web.Spec.ServiceAnnotations).
 		WithOwnerReferences(owner(web)).
 		WithSpec(corev1ac.ServiceSpec().
-			WithType(corev1.ServiceTypeNodePort).
+			WithType(corev1.ServiceType(web.Spec.ServiceType)).
 			WithSelector(selector(web)).
 			WithPorts(port))
-}
-
-func podSpec(web *v1.ElasticWeb) *corev1ac.PodSpecApplyConfiguration {
-	container := corev1ac.Container().
-		WithName(ContainerName).
-		WithImage(web.Spec.Image).
-		WithPorts(corev1ac.ContainerPort().
-			WithName(PortName).
-			WithProtocol(corev1.ProtocolTCP).
-			WithContainerPort(web.Spec.ContainerPort)).
-		WithSecurityContext(corev1ac.SecurityContext().WithAllowPrivilegeEscalation(false)).
-		// Without a probe a Pod counts as ready once it has started, and realQPS would be a claim.
-		WithReadinessProbe(corev1ac.Probe().
-			WithTCPSocket(corev1ac.TCPSocketAction().WithPort(intstr.FromString(PortName))))
-	container.Resources = resources(web.Spec.Resources)
-	return corev1ac.PodSpec().
-		// As much as every stock image stands: nginx, for one, starts as root.
-		WithSecurityContext(corev1ac.PodSecurityContext().
-			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithContainers(container)
 }
 
 // resources are the seed's where the user gave none. What the user gave stands; nothing at all for {}, since no manager of
@@ -129,7 +105,7 @@ func labels(web *v1.ElasticWeb) map[string]string {
 		v1.NameLabel:                   web.Name,
 		"app.kubernetes.io/name":       "elasticweb",
 		"app.kubernetes.io/instance":   web.Name,
-		"app.kubernetes.io/component":  ContainerName,
+		"app.kubernetes.io/component":  v1.ContainerName,
 		"app.kubernetes.io/managed-by": "elasticweb-apiserver",
 	}
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -24,14 +25,14 @@ func sample() *v1.ElasticWeb {
 		ObjectMeta: metav1.ObjectMeta{Name: "elasticweb-sample", Namespace: "dev", UID: "00000000-0000-0000-0000-000000000001"},
 		Spec: v1.ElasticWebSpec{
 			Image: "nginx:1.17.1", Port: ptr.To[int32](30003), ContainerPort: 80, ServicePort: 8080,
-			SinglePodsQPS: ptr.To[int32](800), TotalQPS: ptr.To[int32](2400),
+			SinglePodsQPS: ptr.To[int32](800), TotalQPS: ptr.To[int32](2400), ServiceType: v1.ServiceTypeNodePort,
 		},
 	}
 }
 
 // The files are what the controller applies for the sample: whole, so that nothing slips in or out unseen.
 func TestSample(t *testing.T) {
-	golden(t, "deployment.yaml", Deployment(sample(), 3))
+	golden(t, "deployment.yaml", deployment(t, sample(), 3))
 	golden(t, "service.yaml", Service(sample()))
 }
 
@@ -40,9 +41,9 @@ func TestSameInputSameBytes(t *testing.T) {
 	web.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{
 		"a.example.com/a": resource.MustParse("1"), "b.example.com/b": resource.MustParse("1"), "c.example.com/c": resource.MustParse("1"),
 	}}
-	want := encode(t, Deployment(web, 3))
+	want := encode(t, deployment(t, web, 3))
 	for range 50 {
-		if got := encode(t, Deployment(web.DeepCopy(), 3)); !bytes.Equal(got, want) {
+		if got := encode(t, deployment(t, web.DeepCopy(), 3)); !bytes.Equal(got, want) {
 			t.Fatalf("the same ElasticWeb gave\n%s\nand\n%s", want, got)
 		}
 	}
@@ -73,7 +74,7 @@ func TestResources(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			web := sample()
 			web.Spec.Resources = tt.given
-			container := Deployment(web, 1).Spec.Template.Spec.Containers[0]
+			container := deployment(t, web, 1).Spec.Template.Spec.Containers[0]
 			if got := string(encode(t, container.Resources)); got != tt.want {
 				t.Errorf("resources = %s, want %s", got, tt.want)
 			}
@@ -87,6 +88,15 @@ func TestAnAbsentPortIsLeftToTheCluster(t *testing.T) {
 	if got := Service(web).Spec.Ports[0].NodePort; got != nil {
 		t.Errorf("nodePort = %d, want it left out", *got)
 	}
+}
+
+func deployment(t testing.TB, web *v1.ElasticWeb, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
+	t.Helper()
+	deployment, err := Deployment(web, replicas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deployment
 }
 
 func golden(t *testing.T, name string, object any) {

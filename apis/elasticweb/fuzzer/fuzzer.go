@@ -3,6 +3,7 @@ package fuzzer
 
 import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/randfill"
 
 	"elasticweb.example.com/apis/elasticweb"
@@ -19,6 +20,15 @@ func Funcs(serializer.CodecFactory) []any {
 			}
 			if spec.ServicePort == 0 {
 				spec.ServicePort = 8080
+			}
+			if spec.TargetUtilizationPercentage == nil {
+				spec.TargetUtilizationPercentage = ptr.To[int32](100)
+			}
+			if spec.MinReplicas == nil {
+				spec.MinReplicas = ptr.To[int32](0)
+			}
+			if spec.ServiceType == "" {
+				spec.ServiceType = elasticweb.ServiceTypeNodePort
 			}
 		},
 	}

@@ -4,6 +4,7 @@
 // +k8s:protobuf-gen=package
 // +k8s:conversion-gen=elasticweb.example.com/apis/elasticweb
 // +k8s:defaulter-gen=TypeMeta
+// +k8s:validation-gen=TypesWithField=TypeMeta
 // +groupName=elasticweb.example.com
 
 // Package v1 is the wire form of the API: what clients send and read, and what etcd stores.

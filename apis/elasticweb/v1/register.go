@@ -15,9 +15,9 @@ var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1"}
 var (
 	// SchemeBuilder collects what this package adds to a scheme.
 	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes, addDefaultingFuncs, addFieldLabelConversionFuncs)
-	// localSchemeBuilder is the name that the generated conversions register with.
+	// localSchemeBuilder is the name that the generated conversions and validations register with.
 	localSchemeBuilder = &SchemeBuilder
-	// AddToScheme registers the types, their defaults, their conversions and their field selectors.
+	// AddToScheme registers the types, their defaults, conversions, field selectors and declared validations.
 	AddToScheme = SchemeBuilder.AddToScheme
 )
 

@@ -21,12 +21,7 @@ func RegisterDefaults(scheme *runtime.Scheme) error {
 }
 
 func SetObjectDefaults_ElasticWeb(in *ElasticWeb) {
-	if in.Spec.ContainerPort == 0 {
-		in.Spec.ContainerPort = 80
-	}
-	if in.Spec.ServicePort == 0 {
-		in.Spec.ServicePort = 8080
-	}
+	SetDefaults_ElasticWebSpec(&in.Spec)
 }
 
 func SetObjectDefaults_ElasticWebList(in *ElasticWebList) {

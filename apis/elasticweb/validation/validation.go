@@ -11,10 +11,11 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"elasticweb.example.com/apis/elasticweb"
+	"elasticweb.example.com/pkg/capacity"
 )
 
 var (
@@ -23,7 +24,8 @@ var (
 	statusPath   = field.NewPath("status")
 )
 
-// ValidateElasticWeb returns every fault of a new object. nodePorts is the range that spec.port must lie in.
+// ValidateElasticWeb returns every fault of a new object that its type does not declare. nodePorts is the range that spec.port
+// must lie in.
 func ValidateElasticWeb(web *elasticweb.ElasticWeb, nodePorts utilnet.PortRange) field.ErrorList {
 	// DNS-1035, since the name becomes the Service's.
 	errs := apivalidation.ValidateObjectMeta(&web.ObjectMeta, true, apivalidation.NameIsDNS1035Label, metadataPath)
@@ -31,8 +33,8 @@ func ValidateElasticWeb(web *elasticweb.ElasticWeb, nodePorts utilnet.PortRange)
 	return append(errs, validatePort(web.Spec.Port, nodePorts, specPath.Child("port"))...)
 }
 
-// ValidateElasticWebUpdate returns every fault of a changed object. The port is judged only when it is set or changed:
-// objects that were stored under another range stay editable.
+// ValidateElasticWebUpdate returns every fault of a changed object that its type does not declare. The port is judged only when
+// it is set or changed: objects that were stored under another range stay editable.
 func ValidateElasticWebUpdate(web, old *elasticweb.ElasticWeb, nodePorts utilnet.PortRange) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaUpdate(&web.ObjectMeta, &old.ObjectMeta, metadataPath)
 	errs = append(errs, validateSpec(&web.Spec, specPath)...)
@@ -42,54 +44,37 @@ func ValidateElasticWebUpdate(web, old *elasticweb.ElasticWeb, nodePorts utilnet
 	return errs
 }
 
-// ValidateElasticWebStatusUpdate returns every fault of a status that replaces another one.
+// ValidateElasticWebStatusUpdate returns every fault of a status that replaces another one, that its type does not declare.
 func ValidateElasticWebStatusUpdate(web, old *elasticweb.ElasticWeb) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaUpdate(&web.ObjectMeta, &old.ObjectMeta, metadataPath)
-	status := &web.Status
-	for _, number := range []struct {
-		field string
-		value int64
-	}{
-		{"observedGeneration", status.ObservedGeneration},
-		{"desiredReplicas", int64(status.DesiredReplicas)},
-		{"replicas", int64(status.Replicas)},
-		{"readyReplicas", int64(status.ReadyReplicas)},
-		{"updatedReplicas", int64(status.UpdatedReplicas)},
-		{"desiredQPS", status.DesiredQPS},
-		{"nodePort", int64(status.NodePort)},
-	} {
-		errs = append(errs, apivalidation.ValidateNonnegativeField(number.value, statusPath.Child(number.field))...)
-	}
-	if status.RealQPS != nil {
-		errs = append(errs, apivalidation.ValidateNonnegativeField(*status.RealQPS, statusPath.Child("realQPS"))...)
-	}
-	return append(errs, metav1validation.ValidateConditions(status.Conditions, statusPath.Child("conditions"))...)
+	return append(errs, metav1validation.ValidateConditions(web.Status.Conditions, statusPath.Child("conditions"))...)
+}
+
+// PerPod is what one Pod is planned to carry. It is not Valid for a spec that is not.
+func PerPod(spec *elasticweb.ElasticWebSpec) capacity.PerPod {
+	return capacity.PerPod{SingleQPS: ptr.Deref(spec.SinglePodsQPS, 0), UtilizationPercentage: ptr.Deref(spec.TargetUtilizationPercentage, 0)}
 }
 
 func validateSpec(spec *elasticweb.ElasticWebSpec, path *field.Path) field.ErrorList {
 	errs := validateImage(spec.Image, path.Child("image"))
-	errs = append(errs, validatePortNumber(spec.ContainerPort, path.Child("containerPort"))...)
-	errs = append(errs, validatePortNumber(spec.ServicePort, path.Child("servicePort"))...)
-
-	singlePodsQPS := path.Child("singlePodsQPS")
-	switch {
-	case spec.SinglePodsQPS == nil:
-		errs = append(errs, field.Required(singlePodsQPS, "the queries per second that one Pod can take, 1 or more"))
-	case *spec.SinglePodsQPS < 1:
-		errs = append(errs, field.Invalid(singlePodsQPS, *spec.SinglePodsQPS, "must be 1 or more queries per second"))
+	errs = append(errs, validateCapacity(spec, path)...)
+	if spec.ServiceType == elasticweb.ServiceTypeClusterIP && spec.Port != nil {
+		errs = append(errs, field.Forbidden(path.Child("port"), "a Service of type ClusterIP has no node port: remove it, or choose serviceType NodePort or LoadBalancer"))
 	}
-	if spec.TotalQPS != nil && *spec.TotalQPS < 0 {
-		errs = append(errs, field.Invalid(path.Child("totalQPS"), *spec.TotalQPS, "must be 0 or more queries per second"))
-	}
+	errs = append(errs, apivalidation.ValidateAnnotations(spec.ServiceAnnotations, path.Child("serviceAnnotations"))...)
 	if spec.Resources != nil {
 		errs = append(errs, validateResources(spec.Resources, path.Child("resources"))...)
+	}
+	if spec.Template != nil {
+		errs = append(errs, validateTemplate(spec, path.Child("template"))...)
 	}
 	return errs
 }
 
 func validateImage(image string, path *field.Path) field.ErrorList {
 	if image == "" {
-		return field.ErrorList{field.Required(path, "an OCI image reference, for example nginx:1.29")}
+		// Declared.
+		return nil
 	}
 	if _, err := reference.ParseNormalizedNamed(image); err != nil {
 		return field.ErrorList{field.Invalid(path, image, fmt.Sprintf("must be an OCI image reference, for example nginx:1.29: %v", err))}
@@ -97,10 +82,20 @@ func validateImage(image string, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func validatePortNumber(port int32, path *field.Path) field.ErrorList {
+// validateCapacity keeps to the rules that concern more than one field.
+func validateCapacity(spec *elasticweb.ElasticWebSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, message := range validation.IsValidPortNum(int(port)) {
-		errs = append(errs, field.Invalid(path, port, message))
+	perPod := PerPod(spec)
+	// Each by itself is declared.
+	inRange := perPod.SingleQPS >= 1 && perPod.UtilizationPercentage >= 1 && perPod.UtilizationPercentage <= 100
+	if inRange && !perPod.Valid() {
+		errs = append(errs, field.Invalid(path.Child("targetUtilizationPercentage"), perPod.UtilizationPercentage, fmt.Sprintf(
+			"must be %d or more with singlePodsQPS %d: a Pod must be planned to carry 1 query per second or more",
+			capacity.LeastUtilization(perPod.SingleQPS), perPod.SingleQPS)))
+	}
+	if spec.MinReplicas != nil && spec.MaxReplicas != nil && *spec.MinReplicas > *spec.MaxReplicas {
+		errs = append(errs, field.Invalid(path.Child("minReplicas"), *spec.MinReplicas,
+			fmt.Sprintf("must be at most maxReplicas, %d", *spec.MaxReplicas)))
 	}
 	return errs
 }

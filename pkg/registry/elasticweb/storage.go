@@ -28,7 +28,16 @@ type Config struct {
 
 // NewStorage returns what serves the resource and its subresources, by path.
 func NewStorage(config Config) (map[string]rest.Storage, error) {
-	main := strategy{ObjectTyper: config.Scheme, NameGenerator: names.SimpleNameGenerator, nodePorts: config.NodePorts}
+	main := strategy{
+		DeclarativeValidation: rest.DeclarativeValidation{Scheme: config.Scheme},
+		NameGenerator:         names.SimpleNameGenerator,
+		nodePorts:             config.NodePorts,
+	}
+	options, err := config.RESTOptionsGetter.GetRESTOptions(elasticweb.Resource("elasticwebs"), &elasticweb.ElasticWeb{})
+	if err != nil {
+		return nil, fmt.Errorf("find out how elasticwebs are stored: %w", err)
+	}
+	limit := sizeLimit{encoder: options.StorageConfig.Codec}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &elasticweb.ElasticWeb{} },
 		NewListFunc:               func() runtime.Object { return &elasticweb.ElasticWebList{} },
@@ -40,6 +49,8 @@ func NewStorage(config Config) (map[string]rest.Storage, error) {
 		UpdateStrategy:      main,
 		DeleteStrategy:      main,
 		ResetFieldsStrategy: main,
+		BeginCreate:         limit.beginCreate,
+		BeginUpdate:         limit.beginUpdate,
 
 		TableConvertor: tableConvertor{},
 	}
@@ -54,6 +65,7 @@ func NewStorage(config Config) (map[string]rest.Storage, error) {
 	return map[string]rest.Storage{
 		"elasticwebs":        &mainREST{store},
 		"elasticwebs/status": &statusREST{&statusStore},
+		"elasticwebs/scale":  &scaleREST{store},
 	}, nil
 }
 

@@ -25,7 +25,8 @@ import (
 
 // strategy is what happens to an ElasticWeb on its way into the storage through the main resource.
 type strategy struct {
-	runtime.ObjectTyper
+	// What the types declare is judged together with what Validate and ValidateUpdate return.
+	rest.DeclarativeValidation
 	names.NameGenerator
 	nodePorts utilnet.PortRange
 }
@@ -36,14 +37,10 @@ var (
 	_ rest.ResetFieldsStrategy             = strategy{}
 )
 
-func (strategy) NamespaceScoped() bool                                     { return true }
-func (strategy) AllowCreateOnUpdate(context.Context) bool                  { return false }
-func (strategy) AllowUnconditionalUpdate(context.Context) bool             { return true }
-func (strategy) Canonicalize(runtime.Object)                               {}
-func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
-}
+func (strategy) NamespaceScoped() bool                         { return true }
+func (strategy) AllowCreateOnUpdate(context.Context) bool      { return false }
+func (strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
+func (strategy) Canonicalize(runtime.Object)                   {}
 
 // DefaultGarbageCollectionPolicy is that of a Deployment: without a word from the user, the children go in the background.
 func (strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
@@ -98,6 +95,19 @@ func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) fie
 	return validation.ValidateElasticWebUpdate(obj.(*elasticweb.ElasticWeb), old.(*elasticweb.ElasticWeb), s.nodePorts)
 }
 
+func (strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	return validation.Warnings(obj.(*elasticweb.ElasticWeb))
+}
+
+// WarningsOnUpdate warns of a changed spec only, as for a Deployment.
+func (strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	web, oldWeb := obj.(*elasticweb.ElasticWeb), old.(*elasticweb.ElasticWeb)
+	if web.Generation == oldWeb.Generation {
+		return nil
+	}
+	return validation.Warnings(web)
+}
+
 // statusStrategy is what happens to an ElasticWeb on its way into the storage through the status subresource.
 type statusStrategy struct {
 	strategy
@@ -125,6 +135,10 @@ func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Objec
 	metav1.ResetObjectMetaForStatus(web, oldWeb)
 	web.Spec = oldWeb.Spec
 	web.Status.Selector = v1.SelectorFor(web.Name)
+}
+
+func (statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
 }
 
 func (statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {

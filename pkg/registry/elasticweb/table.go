@@ -24,7 +24,7 @@ var columns = []metav1.TableColumnDefinition{
 	{Name: "Total-QPS", Type: "string", Description: "The queries per second that the service must take."},
 	{Name: "Real-QPS", Type: "string", Description: "The queries per second that the ready Pods take: singlePodsQPS × readyReplicas."},
 	{Name: "Ready", Type: "string", Description: "Pods that are ready / Pods that are desired."},
-	{Name: "Status", Type: "string", Description: "Terminating, Stalled, Scaling, Updating, Ready or Unknown."},
+	{Name: "Status", Type: "string", Description: "Terminating, Paused, Stalled, Scaling, Updating, Ready or Unknown."},
 	{Name: "Age", Type: "string", Description: "The time since the object was created."},
 	{Name: "Port", Type: "string", Priority: 1, Description: "The port on every node, as the Service holds it."},
 	{Name: "QPS-Per-Pod", Type: "string", Priority: 1, Description: "The queries per second that one Pod can take."},
@@ -102,6 +102,8 @@ func summary(web *elasticweb.ElasticWeb) (word, reason string) {
 	switch {
 	case web.DeletionTimestamp != nil:
 		return "Terminating", reason
+	case web.Spec.Paused:
+		return "Paused", reason
 	case stalled != nil && stalled.Status == metav1.ConditionTrue:
 		return "Stalled", stalled.Reason
 	case status.RealQPS == nil:

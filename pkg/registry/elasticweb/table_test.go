@@ -28,7 +28,7 @@ func TestSummary(t *testing.T) {
 	tests := []struct {
 		name                 string
 		status               elasticweb.ElasticWebStatus
-		deleted              bool
+		deleted, paused      bool
 		wantWord, wantReason string
 	}{
 		{name: "nothing is known", wantWord: "Unknown"},
@@ -39,12 +39,13 @@ func TestSummary(t *testing.T) {
 		{name: "a rollout has a Pod above the count", status: status(4, 1, 4, notReady), wantWord: "Updating", wantReason: "RollingOut"},
 		{name: "a rollout that has not begun", status: status(3, 3, 3, notReady), wantWord: "Updating", wantReason: "RollingOut"},
 		{name: "stalled outweighs the count", status: status(3, 3, 2, notReady, stalled), wantWord: "Stalled", wantReason: "NotOwned"},
-		{name: "deletion outweighs all", status: status(3, 3, 2, notReady, stalled), deleted: true, wantWord: "Terminating", wantReason: "RollingOut"},
+		{name: "a pause outweighs that", status: status(3, 3, 2, notReady, stalled), paused: true, wantWord: "Paused", wantReason: "RollingOut"},
+		{name: "deletion outweighs all", status: status(3, 3, 2, notReady, stalled), deleted: true, paused: true, wantWord: "Terminating", wantReason: "RollingOut"},
 		{name: "conditions are missing", status: status(3, 3, 3), wantWord: "Unknown"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			web := &elasticweb.ElasticWeb{Status: tt.status}
+			web := &elasticweb.ElasticWeb{Status: tt.status, Spec: elasticweb.ElasticWebSpec{Paused: tt.paused}}
 			if tt.deleted {
 				web.DeletionTimestamp = ptr.To(metav1.Now())
 			}

@@ -76,6 +76,12 @@ func ExtractElasticWeb(elasticWeb *elasticwebv1.ElasticWeb, fieldManager string)
 	return ExtractElasticWebFrom(elasticWeb, fieldManager, "")
 }
 
+// ExtractElasticWebScale extracts the applied configuration owned by fieldManager from
+// elasticWeb for the scale subresource.
+func ExtractElasticWebScale(elasticWeb *elasticwebv1.ElasticWeb, fieldManager string) (*ElasticWebApplyConfiguration, error) {
+	return ExtractElasticWebFrom(elasticWeb, fieldManager, "scale")
+}
+
 // ExtractElasticWebStatus extracts the applied configuration owned by fieldManager from
 // elasticWeb for the status subresource.
 func ExtractElasticWebStatus(elasticWeb *elasticwebv1.ElasticWeb, fieldManager string) (*ElasticWebApplyConfiguration, error) {

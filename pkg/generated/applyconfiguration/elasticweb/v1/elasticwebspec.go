@@ -5,7 +5,8 @@
 package v1
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	elasticwebv1 "elasticweb.example.com/apis/elasticweb/v1"
+	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
 // ElasticWebSpecApplyConfiguration represents a declarative configuration of the ElasticWebSpec type for use
@@ -17,7 +18,8 @@ type ElasticWebSpecApplyConfiguration struct {
 	Image *string `json:"image,omitempty"`
 	// port is the port on every node at which the service is reached from outside the cluster (the Service's nodePort).
 	// Absent: the cluster allocates one, shown in status.nodePort, and the Service keeps it. Range: the server's
-	// --service-node-port-range (default 30000-32767); checked when it is set or changed.
+	// --service-node-port-range (default 30000-32767); checked when it is set or changed. Not allowed with serviceType
+	// ClusterIP, which has no such port.
 	Port *int32 `json:"port,omitempty"`
 	// containerPort is the TCP port on which the container listens. Default 80. Range 1 to 65535.
 	ContainerPort *int32 `json:"containerPort,omitempty"`
@@ -26,14 +28,42 @@ type ElasticWebSpecApplyConfiguration struct {
 	ServicePort *int32 `json:"servicePort,omitempty"`
 	// singlePodsQPS is the load that one Pod can take, in queries per second. Required. Range: 1 and more.
 	SinglePodsQPS *int32 `json:"singlePodsQPS,omitempty"`
-	// totalQPS is the load that the whole service must take, in queries per second: it runs ceil(totalQPS / singlePodsQPS)
-	// Pods. Default when the object is created: singlePodsQPS, that is one Pod. Left out of an update, the value stays as it
-	// is, so that an apply without it does not undo an autoscaler. Range: 0 and more; 0 runs no Pod.
+	// totalQPS is the load that the whole service must take, in queries per second: it runs
+	// ceil(totalQPS / (singlePodsQPS × targetUtilizationPercentage / 100)) Pods, within minReplicas and maxReplicas. Default
+	// when the object is created: singlePodsQPS. Left out of an update, the value stays as it is, so that an apply without it
+	// does not undo an autoscaler. Range: 0 and more; 0 asks for no Pod. Autoscalers change it through the scale subresource,
+	// which counts it in Pods.
 	TotalQPS *int32 `json:"totalQPS,omitempty"`
+	// targetUtilizationPercentage is the part of singlePodsQPS, in percent, that a Pod is planned to carry: below 100, the
+	// rest is a reserve for peaks. Default 100. Range 1 to 100; singlePodsQPS × targetUtilizationPercentage / 100 must be 1
+	// query per second or more.
+	TargetUtilizationPercentage *int32 `json:"targetUtilizationPercentage,omitempty"`
+	// minReplicas is the least number of Pods that run, whatever totalQPS needs. Default 0. Range: 0 and more, at most
+	// maxReplicas.
+	MinReplicas *int32 `json:"minReplicas,omitempty"`
+	// maxReplicas is the largest number of Pods that run, whatever totalQPS needs. Default when absent: only the server's
+	// --max-replicas-per-elasticweb (default 1000) limits the number; it does so in any case. Range: 1 and more.
+	MaxReplicas *int32 `json:"maxReplicas,omitempty"`
+	// serviceType says how the service is reached: inside the cluster (ClusterIP), also at a port of every node (NodePort), or
+	// also through a load balancer of the cloud (LoadBalancer). It may change at any time. Default NodePort.
+	ServiceType *elasticwebv1.ServiceType `json:"serviceType,omitempty"`
+	// serviceAnnotations are set on the Service, in addition to those that others set there. Load balancers are configured by
+	// annotations. Default: none. Keys are qualified names; all of them together are at most 256 KiB.
+	ServiceAnnotations map[string]string `json:"serviceAnnotations,omitempty"`
 	// resources are the compute resources of the container. Default when absent: requests and limits of 100m CPU and 512Mi
 	// memory; {} means none. 100m CPU may not carry the QPS that singlePodsQPS claims: measure, and set what is needed.
 	// Quantities are 0 or more, and a request is at most its limit.
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources *corev1.ResourceRequirementsApplyConfiguration `json:"resources,omitempty"`
+	// template is laid over the Pod template that is generated from the other fields, by strategic merge: what it leaves out
+	// stays. The container named "web" is the app; on it, image, resources and a port named "http" may not be set here, since
+	// image, resources and containerPort say them, and a probe replaces the generated one whole. Other containers, volumes,
+	// labels and whatever else a Pod template has are taken over; the label elasticweb.example.com/name, by which the Pods are
+	// selected, may not be changed. Whoever sets this needs the right to create deployments.apps in the namespace.
+	// Default: nothing is laid over.
+	Template *corev1.PodTemplateSpecApplyConfiguration `json:"template,omitempty"`
+	// paused keeps the Deployment and the Service as they are while it is true, whatever else changes here; the status is
+	// still reported. Default false.
+	Paused *bool `json:"paused,omitempty"`
 }
 
 // ElasticWebSpecApplyConfiguration constructs a declarative configuration of the ElasticWebSpec type for use with
@@ -90,10 +120,72 @@ func (b *ElasticWebSpecApplyConfiguration) WithTotalQPS(value int32) *ElasticWeb
 	return b
 }
 
+// WithTargetUtilizationPercentage sets the TargetUtilizationPercentage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TargetUtilizationPercentage field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithTargetUtilizationPercentage(value int32) *ElasticWebSpecApplyConfiguration {
+	b.TargetUtilizationPercentage = &value
+	return b
+}
+
+// WithMinReplicas sets the MinReplicas field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MinReplicas field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithMinReplicas(value int32) *ElasticWebSpecApplyConfiguration {
+	b.MinReplicas = &value
+	return b
+}
+
+// WithMaxReplicas sets the MaxReplicas field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxReplicas field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithMaxReplicas(value int32) *ElasticWebSpecApplyConfiguration {
+	b.MaxReplicas = &value
+	return b
+}
+
+// WithServiceType sets the ServiceType field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceType field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithServiceType(value elasticwebv1.ServiceType) *ElasticWebSpecApplyConfiguration {
+	b.ServiceType = &value
+	return b
+}
+
+// WithServiceAnnotations puts the entries into the ServiceAnnotations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the ServiceAnnotations field,
+// overwriting an existing map entries in ServiceAnnotations field with the same key.
+func (b *ElasticWebSpecApplyConfiguration) WithServiceAnnotations(entries map[string]string) *ElasticWebSpecApplyConfiguration {
+	if b.ServiceAnnotations == nil && len(entries) > 0 {
+		b.ServiceAnnotations = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.ServiceAnnotations[k] = v
+	}
+	return b
+}
+
 // WithResources sets the Resources field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Resources field is set to the value of the last call.
-func (b *ElasticWebSpecApplyConfiguration) WithResources(value corev1.ResourceRequirements) *ElasticWebSpecApplyConfiguration {
-	b.Resources = &value
+func (b *ElasticWebSpecApplyConfiguration) WithResources(value *corev1.ResourceRequirementsApplyConfiguration) *ElasticWebSpecApplyConfiguration {
+	b.Resources = value
+	return b
+}
+
+// WithTemplate sets the Template field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Template field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithTemplate(value *corev1.PodTemplateSpecApplyConfiguration) *ElasticWebSpecApplyConfiguration {
+	b.Template = value
+	return b
+}
+
+// WithPaused sets the Paused field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Paused field is set to the value of the last call.
+func (b *ElasticWebSpecApplyConfiguration) WithPaused(value bool) *ElasticWebSpecApplyConfiguration {
+	b.Paused = &value
 	return b
 }

@@ -10,6 +10,7 @@ import (
 	elasticwebv1 "elasticweb.example.com/apis/elasticweb/v1"
 	applyconfigurationelasticwebv1 "elasticweb.example.com/pkg/generated/applyconfiguration/elasticweb/v1"
 	scheme "elasticweb.example.com/pkg/generated/clientset/versioned/scheme"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
 	watch "k8s.io/apimachinery/pkg/watch"
@@ -37,6 +38,9 @@ type ElasticWebInterface interface {
 	Apply(ctx context.Context, elasticWeb *applyconfigurationelasticwebv1.ElasticWebApplyConfiguration, opts metav1.ApplyOptions) (result *elasticwebv1.ElasticWeb, err error)
 	// Add a +genclient:noStatus comment above the type to avoid generating ApplyStatus().
 	ApplyStatus(ctx context.Context, elasticWeb *applyconfigurationelasticwebv1.ElasticWebApplyConfiguration, opts metav1.ApplyOptions) (result *elasticwebv1.ElasticWeb, err error)
+	GetScale(ctx context.Context, elasticWebName string, options metav1.GetOptions) (*autoscalingv1.Scale, error)
+	UpdateScale(ctx context.Context, elasticWebName string, scale *autoscalingv1.Scale, opts metav1.UpdateOptions) (*autoscalingv1.Scale, error)
+
 	ElasticWebExpansion
 }
 
@@ -58,4 +62,35 @@ func newElasticWebs(c *ElasticwebV1Client, namespace string) *elasticWebs {
 			gentype.PrefersProtobuf[*elasticwebv1.ElasticWeb](),
 		),
 	}
+}
+
+// GetScale takes name of the elasticWeb, and returns the corresponding autoscalingv1.Scale object, and an error if there is any.
+func (c *elasticWebs) GetScale(ctx context.Context, elasticWebName string, options metav1.GetOptions) (result *autoscalingv1.Scale, err error) {
+	result = &autoscalingv1.Scale{}
+	err = c.GetClient().Get().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("elasticwebs").
+		Name(elasticWebName).
+		SubResource("scale").
+		VersionedParams(&options, scheme.ParameterCodec).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// UpdateScale takes the top resource name and the representation of a scale and updates it. Returns the server's representation of the scale, and an error, if there is any.
+func (c *elasticWebs) UpdateScale(ctx context.Context, elasticWebName string, scale *autoscalingv1.Scale, opts metav1.UpdateOptions) (result *autoscalingv1.Scale, err error) {
+	result = &autoscalingv1.Scale{}
+	err = c.GetClient().Put().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("elasticwebs").
+		Name(elasticWebName).
+		SubResource("scale").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(scale).
+		Do(ctx).
+		Into(result)
+	return
 }

@@ -5,10 +5,15 @@
 package fake
 
 import (
+	context "context"
+
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	elasticwebv1 "elasticweb.example.com/pkg/generated/applyconfiguration/elasticweb/v1"
 	typedelasticwebv1 "elasticweb.example.com/pkg/generated/clientset/versioned/typed/elasticweb/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gentype "k8s.io/client-go/gentype"
+	testing "k8s.io/client-go/testing"
 )
 
 // fakeElasticWebs implements ElasticWebInterface
@@ -32,4 +37,28 @@ func newFakeElasticWebs(fake *FakeElasticwebV1, namespace string) typedelasticwe
 		),
 		fake,
 	}
+}
+
+// GetScale takes name of the elasticWeb, and returns the corresponding scale object, and an error if there is any.
+func (c *fakeElasticWebs) GetScale(ctx context.Context, elasticWebName string, options metav1.GetOptions) (result *autoscalingv1.Scale, err error) {
+	emptyResult := &autoscalingv1.Scale{}
+	obj, err := c.Fake.
+		Invokes(testing.NewGetSubresourceActionWithOptions(c.Resource(), c.Namespace(), "scale", elasticWebName, options), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*autoscalingv1.Scale), err
+}
+
+// UpdateScale takes the representation of a scale and updates it. Returns the server's representation of the scale, and an error, if there is any.
+func (c *fakeElasticWebs) UpdateScale(ctx context.Context, elasticWebName string, scale *autoscalingv1.Scale, opts metav1.UpdateOptions) (result *autoscalingv1.Scale, err error) {
+	emptyResult := &autoscalingv1.Scale{}
+	obj, err := c.Fake.
+		Invokes(testing.NewUpdateSubresourceActionWithOptions(c.Resource(), "scale", c.Namespace(), scale, opts), &autoscalingv1.Scale{})
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*autoscalingv1.Scale), err
 }
