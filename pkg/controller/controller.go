@@ -39,6 +39,8 @@ const (
 type Config struct {
 	// ElasticWebs is a client of the server that the controller runs in.
 	ElasticWebs elasticwebclient.Interface
+	// Informers are of that server. Whoever made them starts them.
+	Informers elasticwebinformers.SharedInformerFactory
 	// Kube is a client of the cluster that holds the children.
 	Kube kubernetes.Interface
 	// Namespaces says which namespaces of that cluster are terminating.
@@ -56,9 +58,8 @@ type Controller struct {
 	config Config
 	clock  clock.PassiveClock
 
-	elasticWebInformers elasticwebinformers.SharedInformerFactory
-	kubeInformers       kubeinformers.SharedInformerFactory
-	synced              []cache.InformerSynced
+	kubeInformers kubeinformers.SharedInformerFactory
+	synced        []cache.InformerSynced
 
 	elasticWebs elasticweblisters.ElasticWebLister
 	deployments *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration]
@@ -71,15 +72,14 @@ type Controller struct {
 // New returns a controller that Run starts.
 func New(config Config) (*Controller, error) {
 	c := &Controller{
-		config:              config,
-		clock:               clock.RealClock{},
-		elasticWebInformers: elasticwebinformers.NewSharedInformerFactory(config.ElasticWebs, 0),
-		kubeInformers:       kubeinformers.NewSharedInformerFactoryWithOptions(config.Kube, 0, kubeinformers.WithTransform(trim)),
+		config:        config,
+		clock:         clock.RealClock{},
+		kubeInformers: kubeinformers.NewSharedInformerFactoryWithOptions(config.Kube, 0, kubeinformers.WithTransform(trim)),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](minDelay, maxDelay),
 			workqueue.TypedRateLimitingQueueConfig[cache.ObjectName]{Name: "elasticweb"}),
 	}
-	elasticWebs := c.elasticWebInformers.Elasticweb().V1().ElasticWebs()
+	elasticWebs := config.Informers.Elasticweb().V1().ElasticWebs()
 	deployments := c.kubeInformers.Apps().V1().Deployments()
 	services := c.kubeInformers.Core().V1().Services()
 
@@ -111,10 +111,8 @@ func (c *Controller) Run(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("controller")
 	ctx = klog.NewContext(ctx, logger)
 
-	c.elasticWebInformers.StartWithContext(ctx)
 	c.kubeInformers.StartWithContext(ctx)
 	defer c.kubeInformers.Shutdown()
-	defer c.elasticWebInformers.Shutdown()
 
 	logger.Info("Waiting for the caches of ElasticWebs, Deployments, Services and Namespaces")
 	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {

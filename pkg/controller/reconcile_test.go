@@ -12,6 +12,7 @@ import (
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/generated/clientset/versioned/fake"
+	"elasticweb.example.com/pkg/generated/informers/externalversions"
 )
 
 // newController returns one whose caches hold web and its namespace, and the client that its child writes go to.
@@ -19,15 +20,17 @@ func newController(t *testing.T, web *v1.ElasticWeb, phase corev1.NamespacePhase
 	t.Helper()
 	kube := kubefake.NewClientset()
 	namespaces := informers.NewSharedInformerFactory(kube, 0).Core().V1().Namespaces()
+	own := fake.NewClientset(web)
+	ownInformers := externalversions.NewSharedInformerFactory(own, 0)
 	c, err := New(Config{
-		ElasticWebs: fake.NewClientset(web), Kube: kube,
+		ElasticWebs: own, Informers: ownInformers, Kube: kube,
 		Namespaces: namespaces.Lister(), NamespacesSynced: namespaces.Informer().HasSynced,
 		MaxReplicas: 1000, Workers: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.elasticWebInformers.Elasticweb().V1().ElasticWebs().Informer().GetIndexer().Add(web); err != nil {
+	if err := ownInformers.Elasticweb().V1().ElasticWebs().Informer().GetIndexer().Add(web); err != nil {
 		t.Fatal(err)
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: web.Namespace}, Status: corev1.NamespaceStatus{Phase: phase}}

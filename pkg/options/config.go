@@ -1,10 +1,12 @@
 package options
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
 
+	"k8s.io/apiserver/pkg/admission"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -19,6 +21,7 @@ import (
 	"elasticweb.example.com/pkg/apiserver"
 	"elasticweb.example.com/pkg/controller"
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
+	informers "elasticweb.example.com/pkg/generated/informers/externalversions"
 	"elasticweb.example.com/pkg/servingcert"
 )
 
@@ -32,13 +35,21 @@ func (o *Options) Config() (*apiserver.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	var own ownClient
+	o.Recommended.ExtraAdmissionInitializers = func(config *genericapiserver.RecommendedConfig) ([]admission.PluginInitializer, error) {
+		// The first moment at which there is a loopback configuration, and the last one before admission needs the informer.
+		if own, err = newOwnClient(config.LoopbackClientConfig); err != nil {
+			return nil, err
+		}
+		return []admission.PluginInitializer{pluginInitializer{own.informers}}, nil
+	}
 	if err := o.Recommended.ApplyTo(config); err != nil {
 		return nil, err
 	}
 	if err := o.ApplyStorage(&config.Config); err != nil {
 		return nil, err
 	}
-	companions, err := o.companions(config, caBundle)
+	companions, err := o.companions(config, own, caBundle)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +91,29 @@ func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
 	return nil
 }
 
+// ownClient is the view that the server has of its own kind, shared by admission and the controller.
+type ownClient struct {
+	clientset versioned.Interface
+	informers informers.SharedInformerFactory
+}
+
+func newOwnClient(loopback *rest.Config) (ownClient, error) {
+	clientset, err := versioned.NewForConfig(loopback)
+	if err != nil {
+		return ownClient{}, fmt.Errorf("loopback client: %w", err)
+	}
+	return ownClient{clientset: clientset, informers: informers.NewSharedInformerFactory(clientset, 0)}, nil
+}
+
+// Run keeps the view up to date until ctx ends.
+func (c ownClient) Run(ctx context.Context) {
+	c.informers.StartWithContext(ctx)
+	<-ctx.Done()
+	c.informers.Shutdown()
+}
+
 // companions are what runs beside the server.
-func (o *Options) companions(config *genericapiserver.RecommendedConfig, caBundle []byte) (map[string]apiserver.Companion, error) {
+func (o *Options) companions(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte) (map[string]apiserver.Companion, error) {
 	host := rest.CopyConfig(config.ClientConfig)
 	// The host's priority and fairness protects it better than a limit here.
 	host.QPS = -1
@@ -89,13 +121,10 @@ func (o *Options) companions(config *genericapiserver.RecommendedConfig, caBundl
 	if err != nil {
 		return nil, fmt.Errorf("client of the host cluster: %w", err)
 	}
-	own, err := versioned.NewForConfig(config.LoopbackClientConfig)
-	if err != nil {
-		return nil, fmt.Errorf("loopback client: %w", err)
-	}
 	namespaces := config.SharedInformerFactory.Core().V1().Namespaces()
 	control, err := controller.New(controller.Config{
-		ElasticWebs:      own,
+		ElasticWebs:      own.clientset,
+		Informers:        own.informers,
 		Kube:             kube,
 		Namespaces:       namespaces.Lister(),
 		NamespacesSynced: namespaces.Informer().HasSynced,
@@ -105,7 +134,7 @@ func (o *Options) companions(config *genericapiserver.RecommendedConfig, caBundl
 	if err != nil {
 		return nil, err
 	}
-	companions := map[string]apiserver.Companion{"elasticweb-controller": control}
+	companions := map[string]apiserver.Companion{"elasticweb-informers": own, "elasticweb-controller": control}
 	if caBundle != nil {
 		anything, err := dynamic.NewForConfig(host)
 		if err != nil {

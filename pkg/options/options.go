@@ -61,6 +61,7 @@ func New() *Options {
 	// Restarting us does not heal etcd, so it is no part of /livez; /readyz gets its check by hand.
 	o.Etcd.SkipHealthEndpoints = true
 	o.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
+	addPlugins(o.Recommended.Admission)
 	o.Recommended.SecureServing.BindPort = 8443
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
 	o.Recommended.Features.EnableProfiling = false

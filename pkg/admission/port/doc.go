@@ -1,0 +1,2 @@
+// Package port refuses an ElasticWeb whose port another one holds.
+package port
