@@ -21,6 +21,8 @@ import (
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
 	"sigs.k8s.io/kwok/pkg/utils/signals"
 
+	"elasticweb.example.com/hack/localcluster/metricsadapter"
+
 	// Registered by import: the JSON log format and client-go's metrics, as the programs' own main packages do.
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -35,6 +37,7 @@ var mains = map[string]func(){
 	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand()) },
 	"kwok":                    runKwok,
 	"kubectl":                 runKubectl,
+	"metrics-adapter":         metricsadapter.Main,
 }
 
 func run(command *cobra.Command) { os.Exit(cli.Run(command)) }

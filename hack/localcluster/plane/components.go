@@ -79,6 +79,8 @@ func (p *Plane) startControllers() error {
 			// The defaults (20, 30) carry four or five Deployments a second.
 			"--kube-api-qps=500", "--kube-api-burst=500",
 			"--concurrent-deployment-syncs=20", "--concurrent-replicaset-syncs=20",
+			// The default, 15 s, is long to look at.
+			"--horizontal-pod-autoscaler-sync-period=2s",
 		),
 		p.component("kube-scheduler",
 			"--kubeconfig="+p.config("kube-scheduler"),

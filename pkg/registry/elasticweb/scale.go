@@ -6,6 +6,7 @@ import (
 	"math"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -142,6 +143,10 @@ func (u scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (run
 		return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), u.name, errs)
 	}
 	web.ResourceVersion = scale.ResourceVersion
+	if apiequality.Semantic.DeepEqual(scale.ManagedFields, oldScale.ManagedFields) {
+		// The handler would write the entries anew, in another form, and a write that changes nothing would be one.
+		return web, nil
+	}
 	if web.ManagedFields, err = managers.ToParent(scale.ManagedFields); err != nil {
 		return nil, fmt.Errorf("managed fields of the scale: %w", err)
 	}

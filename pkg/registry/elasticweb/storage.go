@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -85,6 +89,30 @@ func (*mainREST) ShortNames() []string { return []string{"ew"} }
 
 // Categories lists the groups of resources that kubectl shows elasticwebs in.
 func (*mainREST) Categories() []string { return []string{"all"} }
+
+// Get returns an ElasticWeb.
+func (r *mainREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	if err := checkResourceVersion(options.ResourceVersion); err != nil {
+		return nil, err
+	}
+	return r.Store.Get(ctx, name, options)
+}
+
+// Watch tells of changes to ElasticWebs.
+func (r *mainREST) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
+	if err := checkResourceVersion(options.ResourceVersion); err != nil {
+		return nil, err
+	}
+	return r.Store.Watch(ctx, options)
+}
+
+// checkResourceVersion answers what is no resourceVersion with a 400. (The library would answer a 500.)
+func checkResourceVersion(version string) error {
+	if _, err := (storage.APIObjectVersioner{}).ParseResourceVersion(version); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return nil
+}
 
 // statusREST serves elasticwebs/status.
 type statusREST struct {
