@@ -65,6 +65,18 @@ test-integration: ## run the tests of the server in process, on its embedded etc
 test-e2e: build ## run the end-to-end tests, each package on a local Kubernetes of its own
 	go test -count=1 -p 1 -timeout 12m -v ./test/e2e/...
 
+# Three releases back: the oldest that is supported beside this one.
+OLDER_KUBECTL := v0.34.11
+FUZZ_TIME ?= 5m
+
+.PHONY: test-long
+test-long: build ## run the long forms: fuzzing (FUZZ_TIME=5m each), and kubectl of an older release
+	go test ./pkg/capacity -run '^$$' -fuzz FuzzScaleReadsBack -fuzztime $(FUZZ_TIME)
+	go test ./pkg/workload -run '^$$' -fuzz FuzzOverlay -fuzztime $(FUZZ_TIME)
+	go test ./apis/elasticweb/install -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_TIME)
+	hack/older-kubectl.sh $(OLDER_KUBECTL) bin/kubectl-older
+	KUBECTL=$(CURDIR)/bin/kubectl-older go test -count=1 -timeout 12m -v ./test/e2e/... -run 'Kubectl|Sample|BadInput'
+
 .PHONY: test-race
 test-race: ## run the tests of what runs concurrently under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/apiserver/...

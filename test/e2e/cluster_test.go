@@ -129,22 +129,41 @@ func tryKubectl(t *testing.T, stdin string, args ...string) (stdout, stderr stri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
 	defer cancel()
-	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), args...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+shared.kubeconfig, "KUBECACHEDIR="+filepath.Join(shared.state, "kubectl-cache"))
+	command := exec.CommandContext(ctx, kubectlBinary(), args...)
+	command.Env = kubectlEnv()
 	var out, errs bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errs
 	err = command.Run()
 	return out.String(), errs.String(), err
 }
 
+// kubectlBinary is that of this release, unless KUBECTL names another one.
+func kubectlBinary() string {
+	if other := os.Getenv("KUBECTL"); other != "" {
+		return other
+	}
+	return filepath.Join(root, "bin", "kubectl")
+}
+
+// kubectlEnv keeps kubectl to our cluster, and out of the user's files.
+func kubectlEnv() []string {
+	return append(os.Environ(), "KUBECONFIG="+shared.kubeconfig, "KUBECACHEDIR="+filepath.Join(shared.state, "kubectl-cache"), "KUBERC=off")
+}
+
+// namespaceOf is the name of the namespace of the test.
+func namespaceOf(t *testing.T) string {
+	name := "t-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	return name[:min(len(name), 61)]
+}
+
 // namespace makes a namespace for the test, and deletes it afterwards.
 func namespace(t *testing.T) string {
 	t.Helper()
-	name := "t-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	name = name[:min(len(name), 63)]
+	name := namespaceOf(t)
 	kubectl(t, "create", "namespace", name)
 	t.Cleanup(func() {
-		command := exec.Command(filepath.Join(root, "bin", "kubectl"), "--kubeconfig="+shared.kubeconfig, "delete", "namespace", name, "--wait=false")
+		command := exec.Command(filepath.Join(root, "bin", "kubectl"), "delete", "namespace", name, "--wait=false")
+		command.Env = kubectlEnv()
 		_ = command.Run()
 	})
 	return name

@@ -311,18 +311,25 @@ func TestANodePortThatIsTakenIsReported(t *testing.T) {
 
 func TestExplainPrintsEveryField(t *testing.T) {
 	for path, names := range map[string][]string{
-		"elasticweb.spec": {"image", "port", "containerPort", "servicePort", "singlePodsQPS", "totalQPS", "resources"},
+		"elasticweb.spec": {"image", "port", "containerPort", "servicePort", "singlePodsQPS", "totalQPS", "targetUtilizationPercentage",
+			"minReplicas", "maxReplicas", "serviceType", "serviceAnnotations", "resources", "template", "paused"},
 		"elasticweb.status": {"observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "updatedReplicas", "desiredQPS",
 			"realQPS", "selector", "nodePort", "conditions"},
 	} {
 		text := kubectl(t, "explain", path)
 		for _, name := range names {
-			if !regexp.MustCompile(`(?m)^  `+name+`\t<\w+>`).MatchString(text) && !regexp.MustCompile(`(?m)^  `+name+`\s+<`).MatchString(text) {
+			if !regexp.MustCompile(`(?m)^  ` + name + `\s+<`).MatchString(text) {
 				t.Errorf("explain %s lacks %s:\n%s", path, name, text)
 			}
 		}
 		if strings.Contains(text, "<no description>") {
 			t.Errorf("explain %s has a field without a description:\n%s", path, text)
+		}
+	}
+	recursive := kubectl(t, "explain", "elasticweb", "--recursive")
+	for _, name := range []string{"readinessProbe", "serviceType", "enum: ClusterIP, LoadBalancer, NodePort"} {
+		if !strings.Contains(recursive, name) {
+			t.Errorf("explain --recursive lacks %s", name)
 		}
 	}
 }
@@ -374,8 +381,8 @@ func TestBadInputIsRefusedThroughTheAggregator(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	for _, tt := range []struct{ name, metadata, spec, want string }{
 		{"no image", "name: web", "singlePodsQPS: 800", "spec.image: Required value"},
-		{"singlePodsQPS 0", "name: web", "image: nginx, singlePodsQPS: 0", "spec.singlePodsQPS: Invalid value: 0: must be 1 or more"},
-		{"negative totalQPS", "name: web", "image: nginx, singlePodsQPS: 800, totalQPS: -1", "spec.totalQPS: Invalid value: -1: must be 0 or more"},
+		{"singlePodsQPS 0", "name: web", "image: nginx, singlePodsQPS: 0", "spec.singlePodsQPS: Invalid value: 0: must be greater than or equal to 1"},
+		{"negative totalQPS", "name: web", "image: nginx, singlePodsQPS: 800, totalQPS: -1", "spec.totalQPS: Invalid value: -1: must be greater than or equal to 0"},
 		{"port 80", "name: web", "image: nginx, singlePodsQPS: 800, port: 80", "spec.port: Invalid value: 80: must be in the range 30000-32767"},
 		{"long name", "name: " + long, "image: nginx, singlePodsQPS: 800", "must be no more than 63"},
 		{"dotted name", "name: a.b", "image: nginx, singlePodsQPS: 800", `metadata.name: Invalid value: "a.b"`},

@@ -1,13 +1,17 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
 )
 
 const ours = "com.example.elasticweb.v1."
@@ -53,6 +57,31 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	}
 	if fields < 25 {
 		t.Errorf("only %d fields of ours are documented", fields)
+	}
+}
+
+// What the documentation calls the default is what a decoded object has.
+func TestDefaultsAreAsDocumented(t *testing.T) {
+	document := get[spec3.OpenAPI](t, "/openapi/v3/apis/elasticweb.example.com/v1", "application/json")
+	web := &v1.ElasticWeb{}
+	v1.SetDefaults_ElasticWebSpec(&web.Spec)
+	defaulted, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&web.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := 0
+	for field, schema := range document.Components.Schemas[ours+"ElasticWebSpec"].Properties {
+		// Zeros stand for "no default" in every schema.
+		if schema.Default == nil || schema.Default == "" {
+			continue
+		}
+		documented++
+		if got, want := fmt.Sprint(defaulted[field]), fmt.Sprint(schema.Default); got != want {
+			t.Errorf("%s: the default is %s, documented is %s", field, got, want)
+		}
+	}
+	if documented < 5 {
+		t.Errorf("only %d defaults are documented", documented)
 	}
 }
 

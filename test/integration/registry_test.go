@@ -1,12 +1,16 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
@@ -89,6 +93,51 @@ func TestGenerationRisesWithTheSpecOnly(t *testing.T) {
 		t.Error("a write that changes nothing was written")
 	}
 	_ = web
+}
+
+// Every kind of patch changes what it names, and the lists and maps of a template merge as those of a Deployment do.
+func TestPatches(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	for kind, patch := range map[types.PatchType]string{
+		types.JSONPatchType:           `[{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"B","value":"b"}}]`,
+		types.MergePatchType:          `{"spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"A","value":"a"},{"name":"B","value":"b"}]}]}}}}`,
+		types.StrategicMergePatchType: `{"spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"B","value":"b"}]}]}}}}`,
+		types.ApplyPatchType:          `{"apiVersion":"elasticweb.example.com/v1","kind":"ElasticWeb","spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"B","value":"b"}]}]}}}}`,
+	} {
+		web := sample("web")
+		web.Spec.Template = &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Env: []corev1.EnvVar{{Name: "A", Value: "a"}}}}}}
+		create(t, web)
+		got, err := client.Patch(t.Context(), "web", kind, []byte(patch), metav1.PatchOptions{FieldManager: "other"})
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+		} else {
+			names := ""
+			for _, env := range got.Spec.Template.Spec.Containers[0].Env {
+				names += env.Name
+			}
+			if len(got.Spec.Template.Spec.Containers) != 1 || len(names) != 2 || !strings.Contains(names, "A") || !strings.Contains(names, "B") {
+				t.Errorf("%s: %+v, want one container with A and B", kind, got.Spec.Template.Spec.Containers)
+			}
+		}
+		if err := client.Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What a generated apply configuration leaves out, it does not send: no list is set to null.
+func TestApplyOfATemplateSendsNoNull(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	template := corev1ac.PodTemplateSpec().WithSpec(corev1ac.PodSpec().WithTerminationGracePeriodSeconds(5))
+	web, err := client.Apply(t.Context(), applyv1.ElasticWeb("web", namespace(t)).WithSpec(applyv1.ElasticWebSpec().
+		WithImage("nginx:1.17.1").WithSinglePodsQPS(800).WithTemplate(template)), metav1.ApplyOptions{FieldManager: "user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned, err := applyv1.ExtractElasticWeb(web, "user")
+	if err != nil || !apiequality.Semantic.DeepEqual(owned.Spec.Template, template) {
+		t.Errorf("owned is %+v (%v), want the template as applied", owned.Spec.Template, err)
+	}
 }
 
 func TestMainAndStatusKeepToThemselves(t *testing.T) {

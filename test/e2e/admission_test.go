@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+
+	"elasticweb.example.com/pkg/generated/clientset/versioned"
+)
+
+func TestAResourceQuotaBinds(t *testing.T) {
+	ns := namespace(t)
+	kubectl(t, "create", "quota", "webs", "-n", ns, "--hard=count/elasticwebs.elasticweb.example.com=2")
+	kubectl(t, "wait", "-n", ns, "quota/webs", `--for=jsonpath={.status.hard.count/elasticwebs\.elasticweb\.example\.com}=2`, "--timeout=60s")
+	create(t, web("a", ns))
+	create(t, web("b", ns))
+	_, err := shared.web.ElasticwebV1().ElasticWebs(ns).Create(t.Context(), web("c", ns), metav1.CreateOptions{})
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: webs") {
+		t.Errorf("a third one: %v, want a 403 of the quota", err)
+	}
+	if used := kubectl(t, "get", "quota", "webs", "-n", ns, "-o", `jsonpath={.status.used.count/elasticwebs\.elasticweb\.example\.com}`); used != "2" {
+		t.Errorf("used are %s, want 2", used)
+	}
+}
+
+func TestAPortThatAnotherElasticWebHolds(t *testing.T) {
+	ns, other := namespace(t), namespaceOf(t)+"-2"
+	kubectl(t, "create", "namespace", other)
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "namespace", other, "--wait=false") })
+	holder := web("holder", other)
+	holder.Spec.Port = ptr.To[int32](30014)
+	create(t, holder)
+	eventually(t, "the port to be refused", func(ctx context.Context) (bool, string) {
+		taker := web("taker", ns)
+		taker.Spec.Port = ptr.To[int32](30014)
+		_, err := shared.web.ElasticwebV1().ElasticWebs(ns).Create(ctx, taker, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "another ElasticWeb of the cluster holds this port") && !strings.Contains(err.Error(), "holder"), fmt.Sprint(err)
+	})
+}
+
+// Whoever may write ElasticWebs, and no Deployments, may not say what the Pods are.
+func TestATemplateTakesTheRightToCreateDeployments(t *testing.T) {
+	ns := namespace(t)
+	kubectl(t, "create", "role", "webs", "-n", ns, "--verb=*", "--resource=elasticwebs.elasticweb.example.com,elasticwebs.elasticweb.example.com/scale")
+	kubectl(t, "create", "rolebinding", "webs", "-n", ns, "--role=webs", "--user=author")
+	plain := fmt.Sprintf("apiVersion: elasticweb.example.com/v1\nkind: ElasticWeb\nmetadata: {name: web, namespace: %s}\nspec: {image: 'nginx:1.29', singlePodsQPS: 800", ns)
+	if _, message, err := tryKubectl(t, plain+"}", "apply", "--as=author", "-f", "-"); err != nil {
+		t.Fatalf("without a template: %v %s", err, message)
+	}
+	privileged := plain + ", template: {spec: {hostPID: true}}}"
+	_, message, err := tryKubectl(t, privileged, "apply", "--as=author", "-f", "-")
+	if err == nil || !strings.Contains(message, "must be allowed to create deployments.apps") {
+		t.Errorf("with one: %v %s, want to be told what is missing", err, message)
+	}
+	if _, message, err := tryKubectl(t, "", "scale", "ew/web", "-n", ns, "--as=author", "--replicas=2"); err != nil {
+		t.Errorf("scale: %v %s", err, message)
+	}
+	kubectl(t, "create", "role", "deployments", "-n", ns, "--verb=create", "--resource=deployments.apps")
+	kubectl(t, "create", "rolebinding", "deployments", "-n", ns, "--role=deployments", "--user=author")
+	eventually(t, "the right to be known", func(context.Context) (bool, string) {
+		_, message, err := tryKubectl(t, privileged, "apply", "--as=author", "-f", "-")
+		return err == nil, message
+	})
+}
+
+// A policy of the cluster holds, whichever way the request comes: kube-apiserver does not ask it for what is aggregated.
+func TestAPolicyOfTheClusterHolds(t *testing.T) {
+	ns := namespace(t)
+	policy := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: %[1]s}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    resourceRules:
+    - {apiGroups: [elasticweb.example.com], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [elasticwebs]}
+  validations:
+  - {expression: "object.spec.totalQPS <= 8000", message: "at most 8000 queries per second here"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: %[1]s}
+spec: {policyName: %[1]s, validationActions: [Deny]}
+`, ns)
+	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
+		t.Fatal(message)
+	}
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	create(t, web("small", ns))
+
+	direct := directly(t)
+	large := web("large", ns)
+	large.Spec.TotalQPS = ptr.To[int32](8001)
+	for name, client := range map[string]versioned.Interface{"aggregated": shared.web, "direct": direct} {
+		eventually(t, "the policy to refuse it, "+name, func(ctx context.Context) (bool, string) {
+			_, err := client.ElasticwebV1().ElasticWebs(ns).Create(ctx, large, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "at most 8000 queries per second here"), fmt.Sprint(err)
+		})
+	}
+}
+
+// directly is a client of our server itself, past the aggregation layer: with a token, which our server has reviewed.
+func directly(t *testing.T) versioned.Interface {
+	t.Helper()
+	kubectl(t, "create", "serviceaccount", "direct", "-n", namespaceOf(t))
+	kubectl(t, "create", "clusterrolebinding", namespaceOf(t), "--clusterrole=cluster-admin", "--serviceaccount="+namespaceOf(t)+":direct")
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "clusterrolebinding", namespaceOf(t)) })
+	token := strings.TrimSpace(kubectl(t, "create", "token", "direct", "-n", namespaceOf(t)))
+	port := kubectl(t, "get", "apiservice", "v1.elasticweb.example.com", "-o", "jsonpath={.spec.service.port}")
+	config := &rest.Config{Host: "https://127.0.0.1:" + port, BearerToken: token, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
+		CAFile: shared.state + "/elasticweb-apiserver/pki/ca.crt", ServerName: "elasticweb-apiserver.elasticweb-system.svc",
+	}}
+	client, err := versioned.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
