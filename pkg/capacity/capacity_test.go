@@ -125,6 +125,8 @@ func FuzzScaleReadsBack(f *testing.F) {
 	f.Add(int32(800), int32(75), int32(4))
 	f.Add(int32(2), int32(100), int32(math.MaxInt32))
 	f.Add(int32(math.MaxInt32), int32(100), int32(math.MaxInt32))
+	// The product is 2^64 and a little: 64 bits would keep the little.
+	f.Add(int32(math.MaxInt32), int32(100), int32(85899346))
 	f.Fuzz(func(t *testing.T, single, utilization, n int32) {
 		if p := (PerPod{single, utilization}); p.Valid() && n >= 0 {
 			readsBack(t, p, n)
