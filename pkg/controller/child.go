@@ -36,6 +36,14 @@ type applyConfiguration[A any] interface {
 	WithResourceVersion(string) A
 }
 
+// settled is what an apply said that changed nothing: what was wanted, what we owned, if it could be extracted, and on which
+// resourceVersion.
+type settled[A any] struct {
+	want, have      A
+	extracted       bool
+	resourceVersion string
+}
+
 // child is one kind of child: where to see it, how to extract what we own in it, how to write it.
 type child[T metav1.Object, A applyConfiguration[A]] struct {
 	kind    string
@@ -49,8 +57,8 @@ type child[T metav1.Object, A applyConfiguration[A]] struct {
 	mu sync.Mutex
 	// written holds the resourceVersion of our last write until the cache has reached it.
 	written map[cache.ObjectName]string
-	// settled holds applies that changed nothing although we saw a difference, each with the resourceVersion it was made on.
-	settled map[cache.ObjectName]A
+	// settled holds applies that changed nothing although we saw a difference.
+	settled map[cache.ObjectName]settled[A]
 }
 
 func newDeployments(kube kubernetes.Interface, indexer cache.Indexer, confirm func(context.Context, *v1.ElasticWeb) error) *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration] {
@@ -66,7 +74,7 @@ func newDeployments(kube kubernetes.Interface, indexer cache.Indexer, confirm fu
 		},
 		confirm: confirm,
 		written: map[cache.ObjectName]string{},
-		settled: map[cache.ObjectName]*appsv1ac.DeploymentApplyConfiguration{},
+		settled: map[cache.ObjectName]settled[*appsv1ac.DeploymentApplyConfiguration]{},
 	}
 }
 
@@ -83,7 +91,7 @@ func newServices(kube kubernetes.Interface, indexer cache.Indexer, confirm func(
 		},
 		confirm: confirm,
 		written: map[cache.ObjectName]string{},
-		settled: map[cache.ObjectName]*corev1ac.ServiceApplyConfiguration{},
+		settled: map[cache.ObjectName]settled[*corev1ac.ServiceApplyConfiguration]{},
 	}
 }
 
@@ -124,16 +132,20 @@ func (c *child[T, A]) look(web *v1.ElasticWeb, want A) (ours T, asWanted bool) {
 // asWanted says whether an apply would change nothing.
 func (c *child[T, A]) asWanted(key cache.ObjectName, current T, want A) bool {
 	// What cannot be extracted (others may add to the object what no apply could) is for the cluster to compare.
-	if have, err := c.extract(current, FieldManager); err == nil {
-		// Exact, not a subset: what we own and no longer want has to go, too.
-		if apiequality.Semantic.DeepEqual(have, want) {
-			return true
-		}
+	have, err := c.extract(current, FieldManager)
+	// Exact, not a subset: what we own and no longer want has to go, too.
+	if err == nil && apiequality.Semantic.DeepEqual(have, want) {
+		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	settled, ok := c.settled[key]
-	return ok && apiequality.Semantic.DeepEqual(settled, want.WithResourceVersion(current.GetResourceVersion()))
+	before, ok := c.settled[key]
+	if !ok || !apiequality.Semantic.DeepEqual(before.want, want.WithResourceVersion(before.resourceVersion)) {
+		return false
+	}
+	// The object is the same, or at least what we own in it is.
+	return before.resourceVersion == current.GetResourceVersion() ||
+		err == nil && before.extracted && apiequality.Semantic.DeepEqual(before.have, have)
 }
 
 // ours returns the child that the cache shows, if it belongs to web.
@@ -180,7 +192,8 @@ func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, res
 	defer c.mu.Unlock()
 	if applied.GetResourceVersion() == resourceVersion {
 		// The cluster sees no difference where we do: its defaults make the same of what we want as before.
-		c.settled[key] = want
+		have, err := c.extract(applied, FieldManager)
+		c.settled[key] = settled[A]{want: want, have: have, extracted: err == nil, resourceVersion: resourceVersion}
 		return nil
 	}
 	c.written[key] = applied.GetResourceVersion()

@@ -91,7 +91,7 @@ func newCluster(cached, live *corev1.Service) *cluster {
 		},
 		confirm: func(context.Context, *v1.ElasticWeb) error { return c.dying },
 		written: map[cache.ObjectName]string{},
-		settled: map[cache.ObjectName]*corev1ac.ServiceApplyConfiguration{},
+		settled: map[cache.ObjectName]settled[*corev1ac.ServiceApplyConfiguration]{},
 	}
 	return c
 }

@@ -135,14 +135,12 @@ func prune(object map[string]any) {
 // setDefaults fills in what neither web's fields nor its template say.
 func setDefaults(pod *corev1ac.PodSpecApplyConfiguration) {
 	for _, containers := range [][]corev1ac.ContainerApplyConfiguration{pod.InitContainers, pod.Containers} {
-		for _, container := range containers {
-			for i := range container.Ports {
-				// Part of the key by which apply tells ports: what we own comes back with it.
-				if container.Ports[i].Protocol == nil {
-					container.Ports[i].WithProtocol(corev1.ProtocolTCP)
-				}
-			}
+		for i := range containers {
+			setContainerDefaults(&containers[i])
 		}
+	}
+	for i := range pod.Volumes {
+		setVolumeDefaults(&pod.Volumes[i])
 	}
 	container := app(pod)
 	if container.ReadinessProbe == nil {
@@ -166,6 +164,49 @@ func setDefaults(pod *corev1ac.PodSpecApplyConfiguration) {
 	}
 	if container.SecurityContext.AllowPrivilegeEscalation == nil && !privileged(container.SecurityContext) {
 		container.SecurityContext.WithAllowPrivilegeEscalation(false)
+	}
+}
+
+// The next three set what the cluster would: it becomes part of what we own (the key of a port, the inside of what is owned as a
+// whole), comes back with it, and would look like a difference.
+
+func setContainerDefaults(container *corev1ac.ContainerApplyConfiguration) {
+	for i := range container.Ports {
+		if container.Ports[i].Protocol == nil {
+			container.Ports[i].WithProtocol(corev1.ProtocolTCP)
+		}
+	}
+	for i := range container.Env {
+		if from := container.Env[i].ValueFrom; from != nil {
+			setFieldRefDefaults(from.FieldRef)
+		}
+	}
+}
+
+func setVolumeDefaults(volume *corev1ac.VolumeApplyConfiguration) {
+	if volume.DownwardAPI != nil {
+		for i := range volume.DownwardAPI.Items {
+			setFieldRefDefaults(volume.DownwardAPI.Items[i].FieldRef)
+		}
+	}
+	if volume.Projected == nil {
+		return
+	}
+	for _, source := range volume.Projected.Sources {
+		if source.DownwardAPI != nil {
+			for i := range source.DownwardAPI.Items {
+				setFieldRefDefaults(source.DownwardAPI.Items[i].FieldRef)
+			}
+		}
+		if token := source.ServiceAccountToken; token != nil && token.ExpirationSeconds == nil {
+			token.WithExpirationSeconds(60 * 60)
+		}
+	}
+}
+
+func setFieldRefDefaults(ref *corev1ac.ObjectFieldSelectorApplyConfiguration) {
+	if ref != nil && ref.APIVersion == nil {
+		ref.WithAPIVersion("v1")
 	}
 }
 

@@ -36,13 +36,19 @@ spec:
     ports: [{containerPort: 80, protocol: UDP}]
   - name: web
     args: [--verbose]
-    env: [{name: B, value: b}, {name: A, value: a}]
+    env: [{name: B, value: b}, {name: A, value: a}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
     ports: [{name: quic, containerPort: 80, protocol: UDP}, {name: metrics, containerPort: 9090}]
     volumeMounts: [{name: scratch, mountPath: /scratch}]
     readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 2}
     securityContext: {readOnlyRootFilesystem: true}
   volumes:
   - {name: scratch, emptyDir: {}}
+  - {name: labels, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+  - name: identity
+    projected:
+      sources:
+      - {serviceAccountToken: {path: token}}
+      - {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}
 `)
 	golden(t, "deployment-overlay.yaml", deployment(t, web, 3))
 }

@@ -82,7 +82,7 @@ func TestTemplate(t *testing.T) {
 	ready(t, w.Namespace, w.Name, 3)
 	before, _ := children(t, w)
 	patch(t, w, `{"spec":{"template":{"metadata":{"labels":{"tier":"front"}},"spec":{
-		"containers":[{"name":"web","env":[{"name":"A","value":"a"}],"ports":[{"name":"metrics","containerPort":9090}],
+		"containers":[{"name":"web","env":[{"name":"A","value":"a"},{"name":"IP","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}}],"ports":[{"name":"metrics","containerPort":9090}],
 			"readinessProbe":{"httpGet":{"path":"/","port":"http"}}},{"name":"proxy","image":"envoy:1","ports":[{"containerPort":10000}]}],
 		"volumes":[{"name":"scratch","emptyDir":{}}],"terminationGracePeriodSeconds":5}}}}`)
 	ready(t, w.Namespace, w.Name, 3)

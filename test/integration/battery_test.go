@@ -9,9 +9,12 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/apiserver"
@@ -135,9 +138,10 @@ func TestRequestsAgainstAStoredObject(t *testing.T) {
 		{"one that is there", "POST", "", asJSON, string(encoded(t, asJSON)), 409},
 		{"a deletion of another UID", "DELETE", "/web", asJSON, `{"kind":"DeleteOptions","apiVersion":"v1","preconditions":{"uid":"another"}}`, 409},
 		{"a continue token of another list", "GET", "?limit=1&fieldSelector=metadata.name%3Dweb&continue=" + strings.Repeat("A", 40), "", "", 400},
-		{"a continue token of another namespace", "GET", "-other?limit=1&continue=" + list.Continue, "", "", 404},
 		{"a watch from no version", "GET", "?watch=1&resourceVersion=x", "", "", 400},
 		{"a list of no version", "GET", "?resourceVersion=x", "", "", 400},
+		{"a status of no version", "GET", "/web/status?resourceVersion=x", "", "", 400},
+		{"a scale of no version", "GET", "/web/scale?resourceVersion=x", "", "", 400},
 		{"one of no version", "GET", "/web?resourceVersion=x", "", "", 400},
 		{"a limit that is none", "GET", "?limit=x", "", "", 400},
 		{"a selector that is none", "GET", "?labelSelector=a%3D%3D%3D", "", "", 400},
@@ -177,5 +181,42 @@ func TestAnObjectJustBelowTheLimitIsStored(t *testing.T) {
 	}
 	if code := patch(most - 210<<10 + rest + 1); code != http.StatusRequestEntityTooLarge || size() != most {
 		t.Errorf("%d for an object of 1 MiB and a byte, want 413; stored are %d bytes", code, size())
+	}
+
+	// What could be stored can be reported on, and can go.
+	client := server.web.ElasticWebs(namespace(t))
+	if _, err := client.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"status":{"observedGeneration":9}}`), metav1.PatchOptions{}, "status"); err != nil {
+		t.Errorf("a status of an object of 1 MiB: %v", err)
+	}
+	if err := client.Delete(t.Context(), "web", metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("an object of 1 MiB cannot be deleted: %v", err)
+	}
+}
+
+// The limit is one of what is stored, not of what is sent.
+func TestTheLimitJudgesWhatIsStored(t *testing.T) {
+	client := server.web.ElasticWebs(namespace(t))
+	long := strings.Repeat("a", 900<<10)
+	web := sample("web")
+	web.Status.Selector = strings.Repeat("a", 2<<20)
+	web, err := client.Create(t.Context(), web, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("a status that is not stored: %v", err)
+	}
+	web.Spec.Template = &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Args: []string{long}}}}}
+	if web, err = client.Update(t.Context(), web, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	web.Spec.Template = nil
+	for i := range 40 {
+		web.Status.Conditions = append(web.Status.Conditions, metav1.Condition{
+			Type: fmt.Sprintf("C%d", i), Status: metav1.ConditionTrue, Reason: "R", Message: strings.Repeat("m", 30<<10), LastTransitionTime: metav1.Now(),
+		})
+	}
+	if _, err := client.UpdateStatus(t.Context(), web, metav1.UpdateOptions{}); !apierrors.IsRequestEntityTooLargeError(err) {
+		t.Errorf("1.2 MiB of status beside 0.9 MiB of spec: %v, want a 413", err)
 	}
 }

@@ -104,7 +104,11 @@ func TestScale(t *testing.T) {
 	if _, err := client.GetScale(t.Context(), "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the scale of none: %v, want a 404", err)
 	}
-	missing := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "none", Namespace: namespace(t)}}
+	code, answer := request(t, http.MethodPatch, collection(namespace(t))+"/web/scale", string(types.MergePatchType), "application/json", []byte(`{"metadata":{"uid":"another"},"spec":{"replicas":6}}`))
+	if code != http.StatusConflict {
+		t.Errorf("another UID in a patch: %d %s, want a 409", code, answer)
+	}
+	missing := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "none", Namespace: namespace(t)}, Spec: autoscalingv1.ScaleSpec{Replicas: 1}}
 	if _, err := client.UpdateScale(t.Context(), "none", missing, metav1.UpdateOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("scaling none: %v, want a 404", err)
 	}

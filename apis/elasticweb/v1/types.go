@@ -143,7 +143,7 @@ type ElasticWebSpec struct {
 	// stays. The container named "web" is the app; on it, image, resources and a port named "http" may not be set here, since
 	// image, resources and containerPort say them, and a probe replaces the generated one whole. Other containers, volumes,
 	// labels and whatever else a Pod template has are taken over; the label elasticweb.example.com/name, by which the Pods are
-	// selected, may not be changed. Whoever sets this needs the right to create deployments.apps in the namespace.
+	// selected, may not be changed. Whoever changes this, or the image below it, needs the right to create deployments.apps in the namespace.
 	// Default: nothing is laid over.
 	// +optional
 	// +k8s:optional

@@ -37,6 +37,21 @@ func validateTemplate(spec *elasticweb.ElasticWebSpec, path *field.Path) field.E
 			errs = append(errs, validateApp(container, spec.ContainerPort, at)...)
 		}
 		names.Insert(container.Name)
+		errs = append(errs, validatePortNames(container.Ports, at.Child("ports"))...)
+	}
+	for i := range template.Spec.InitContainers {
+		errs = append(errs, validatePortNames(template.Spec.InitContainers[i].Ports, path.Child("spec", "initContainers").Index(i).Child("ports"))...)
+	}
+	return errs
+}
+
+// validatePortNames keeps the name by which the Service finds the app's port to it: the Service takes the first one.
+func validatePortNames(ports []corev1.ContainerPort, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, port := range ports {
+		if port.Name == v1.PortName {
+			errs = append(errs, field.Forbidden(path.Index(i).Child("name"), fmt.Sprintf("the port named %q is spec.containerPort", v1.PortName)))
+		}
 	}
 	return errs
 }
@@ -51,12 +66,8 @@ func validateApp(app *corev1.Container, containerPort int32, path *field.Path) f
 		errs = append(errs, field.Forbidden(path.Child("resources"), "spec.resources says them"))
 	}
 	for i, port := range app.Ports {
-		at := path.Child("ports").Index(i)
-		switch {
-		case port.Name == v1.PortName:
-			errs = append(errs, field.Forbidden(at.Child("name"), fmt.Sprintf("the port named %q is spec.containerPort", v1.PortName)))
-		case port.ContainerPort == containerPort && cmp.Or(port.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP:
-			errs = append(errs, field.Forbidden(at.Child("containerPort"), fmt.Sprintf("%d is spec.containerPort already", containerPort)))
+		if port.ContainerPort == containerPort && cmp.Or(port.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP && port.Name != v1.PortName {
+			errs = append(errs, field.Forbidden(path.Child("ports").Index(i).Child("containerPort"), fmt.Sprintf("%d is spec.containerPort already", containerPort)))
 		}
 	}
 	return errs

@@ -138,6 +138,16 @@ func TestValidateElasticWeb(t *testing.T) {
 		{name: "a port named http", change: func(w *elasticweb.ElasticWeb) {
 			w.Spec.Template = app(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: 81}} })
 		}, want: "spec.template.spec.containers[0].ports[0].name"},
+		{name: "a port named http beside the app", change: func(w *elasticweb.ElasticWeb) {
+			w.Spec.Template = app(func(c *corev1.Container) {
+				c.Name, c.Ports = "proxy", []corev1.ContainerPort{{Name: "http", ContainerPort: 10000}}
+			})
+		}, want: "spec.template.spec.containers[0].ports[0].name"},
+		{name: "a port named http before the app", change: func(w *elasticweb.ElasticWeb) {
+			w.Spec.Template = &corev1.PodTemplateSpec{Spec: corev1.PodSpec{InitContainers: []corev1.Container{
+				{Name: "proxy", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 10000}}},
+			}}}
+		}, want: "spec.template.spec.initContainers[0].ports[0].name"},
 		{name: "the port a second time", change: func(w *elasticweb.ElasticWeb) {
 			w.Spec.Template = app(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{Name: "again", ContainerPort: 80}} })
 		}, want: "spec.template.spec.containers[0].ports[0].containerPort"},
@@ -260,6 +270,7 @@ func TestWarnings(t *testing.T) {
 			w.Spec.Template = app(func(c *corev1.Container) { c.Name = "nginx" })
 		}, want: "spec.template.spec.containers: "},
 		{name: "maxReplicas carries it", change: func(w *elasticweb.ElasticWeb) { w.Spec.MaxReplicas = ptr.To[int32](3) }},
+		{name: "a stored one without totalQPS", change: func(w *elasticweb.ElasticWeb) { w.Spec.MaxReplicas, w.Spec.TotalQPS = ptr.To[int32](2), nil }},
 		{name: "maxReplicas does not", change: func(w *elasticweb.ElasticWeb) { w.Spec.MaxReplicas = ptr.To[int32](2) }, want: "spec.maxReplicas: 2 Pods"},
 	}
 	for _, tt := range tests {

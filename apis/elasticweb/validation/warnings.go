@@ -22,7 +22,7 @@ func Warnings(web *elasticweb.ElasticWeb) []string {
 		!slices.ContainsFunc(spec.Template.Spec.Containers, func(c corev1.Container) bool { return c.Name == v1.ContainerName }) {
 		warnings = append(warnings, fmt.Sprintf("spec.template.spec.containers: none is named %q, so all of them run beside the app", v1.ContainerName))
 	}
-	if perPod := PerPod(spec); spec.MaxReplicas != nil && perPod.Valid() {
+	if perPod := PerPod(spec); spec.MaxReplicas != nil && spec.TotalQPS != nil && perPod.Valid() {
 		if demand := perPod.Demand(*spec.TotalQPS); demand > *spec.MaxReplicas {
 			warnings = append(warnings, fmt.Sprintf("spec.maxReplicas: %d Pods cannot carry totalQPS %d, which needs %d", *spec.MaxReplicas, *spec.TotalQPS, demand))
 		}

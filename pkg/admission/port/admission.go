@@ -50,11 +50,20 @@ const byPort = "port"
 func (p *Plugin) SetElasticWebInformer(informer informers.ElasticWebInformer) error {
 	p.informer = informer.Informer()
 	return p.informer.AddIndexers(cache.Indexers{byPort: func(obj any) ([]string, error) {
+		web, ok := obj.(*v1.ElasticWeb)
 		// What is being deleted gives its port back.
-		if web, ok := obj.(*v1.ElasticWeb); ok && web.Spec.Port != nil && web.DeletionTimestamp == nil {
-			return []string{strconv.Itoa(int(*web.Spec.Port))}, nil
+		if !ok || web.DeletionTimestamp != nil {
+			return nil, nil
 		}
-		return nil, nil
+		var ports []string
+		if web.Spec.Port != nil {
+			ports = append(ports, strconv.Itoa(int(*web.Spec.Port)))
+		}
+		// What it did not ask for, or no longer asks for, it holds as well.
+		if held := web.Status.NodePort; held != 0 && (web.Spec.Port == nil || *web.Spec.Port != held) {
+			ports = append(ports, strconv.Itoa(int(held)))
+		}
+		return ports, nil
 	}})
 }
 

@@ -31,7 +31,8 @@ func TestValidate(t *testing.T) {
 	}
 	holder := &v1.ElasticWeb{ObjectMeta: metav1.ObjectMeta{Namespace: "secret", Name: "holder"}, Spec: v1.ElasticWebSpec{Port: ptr.To[int32](30003)}}
 	leaving := &v1.ElasticWeb{ObjectMeta: metav1.ObjectMeta{Namespace: "secret", Name: "leaving", DeletionTimestamp: ptr.To(metav1.Now())}, Spec: v1.ElasticWebSpec{Port: ptr.To[int32](30004)}}
-	for _, stored := range []*v1.ElasticWeb{holder, leaving} {
+	allocated := &v1.ElasticWeb{ObjectMeta: metav1.ObjectMeta{Namespace: "secret", Name: "allocated"}, Status: v1.ElasticWebStatus{NodePort: 30006}}
+	for _, stored := range []*v1.ElasticWeb{holder, leaving, allocated} {
 		if err := informer.Informer().GetIndexer().Add(stored); err != nil {
 			t.Fatal(err)
 		}
@@ -55,6 +56,7 @@ func TestValidate(t *testing.T) {
 		{name: "the holder itself", web: itself},
 		{name: "a free port", web: web("web", free)},
 		{name: "the port of one that is being deleted", web: web("web", ptr.To[int32](30004))},
+		{name: "a port that another one was given", web: web("web", ptr.To[int32](30006)), wantRefused: true},
 		{name: "no port", web: web("web", nil)},
 		{name: "the status of one", web: web("web", taken), old: web("web", nil), subresource: "status"},
 		{name: "another kind", web: web("web", taken), resource: "others"},
@@ -74,7 +76,7 @@ func TestValidate(t *testing.T) {
 			if refused := apierrors.IsInvalid(err); refused != tt.wantRefused || !refused && err != nil {
 				t.Errorf("error = %v, want one: %t", err, tt.wantRefused)
 			}
-			if err != nil && (strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "spec.port: Invalid value: 30003")) {
+			if err != nil && (strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "spec.port: Invalid value: 3000")) {
 				t.Errorf("error = %v, want one that names the field, and not the holder", err)
 			}
 		})

@@ -22,7 +22,7 @@ func Register(plugins *admission.Plugins) {
 	plugins.Register(PluginName, func(io.Reader) (admission.Interface, error) { return New(), nil })
 }
 
-// Plugin lets only those change spec.template who may create deployments.apps in the namespace. With a template one can run any
+// Plugin lets only those change spec.template, or the image of an ElasticWeb that has one, who may create deployments.apps in the namespace. With a template one can run any
 // Pod; without this, whoever may write ElasticWebs could do so with the controller's rights.
 type Plugin struct {
 	*admission.Handler
@@ -65,7 +65,9 @@ func (p *Plugin) Validate(ctx context.Context, attributes admission.Attributes, 
 	if !ok {
 		old = &elasticweb.ElasticWeb{}
 	}
-	if apiequality.Semantic.DeepEqual(web.Spec.Template, old.Spec.Template) {
+	// Another image below a template runs with all that the template gives it.
+	imageBelow := web.Spec.Template != nil && web.Spec.Image != old.Spec.Image
+	if !imageBelow && apiequality.Semantic.DeepEqual(web.Spec.Template, old.Spec.Template) {
 		return nil
 	}
 	decision, reason, err := p.authorizer.Authorize(ctx, authorizer.AttributesRecord{
@@ -83,6 +85,6 @@ func (p *Plugin) Validate(ctx context.Context, attributes admission.Attributes, 
 	if err != nil {
 		reason = err.Error()
 	}
-	return admission.NewForbidden(attributes, fmt.Errorf("spec.template: whoever changes it must be allowed to create deployments.apps in namespace %q: %s",
+	return admission.NewForbidden(attributes, fmt.Errorf("spec.template: whoever changes it, or the image that it is laid over, must be allowed to create deployments.apps in namespace %q: %s",
 		attributes.GetNamespace(), reason))
 }

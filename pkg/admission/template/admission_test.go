@@ -26,6 +26,11 @@ func web(tier string) *elasticweb.ElasticWeb {
 	return web
 }
 
+func withImage(web *elasticweb.ElasticWeb, image string) *elasticweb.ElasticWeb {
+	web.Spec.Image = image
+	return web
+}
+
 func TestValidate(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -41,6 +46,8 @@ func TestValidate(t *testing.T) {
 		{name: "one changes it", web: web("front"), old: web("back"), asked: true},
 		{name: "one removes it", web: web(""), old: web("back"), asked: true},
 		{name: "one leaves it as it is", web: web("front"), old: web("front")},
+		{name: "one changes the image below it", web: withImage(web("front"), "b"), old: withImage(web("front"), "a"), asked: true},
+		{name: "one changes the image without one", web: withImage(web(""), "b"), old: withImage(web(""), "a")},
 		{name: "the status of one", web: web("front"), old: web(""), subresource: "status"},
 		{name: "another kind", web: web("front"), resource: "others"},
 	}

@@ -28,6 +28,7 @@ import (
 // and maxReplicas would write it again and again.)
 type scaleREST struct {
 	store *genericregistry.Store
+	limit sizeLimit
 }
 
 var (
@@ -55,6 +56,9 @@ func (*scaleREST) Destroy() {}
 
 // Get returns the scale of the ElasticWeb.
 func (r *scaleREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	if err := checkResourceVersion(options.ResourceVersion); err != nil {
+		return nil, err
+	}
 	obj, err := r.store.Get(ctx, name, options)
 	if err != nil {
 		return nil, err
@@ -69,9 +73,9 @@ func (r *scaleREST) Update(ctx context.Context, name string, info rest.UpdatedOb
 		func(ctx context.Context, obj runtime.Object) error {
 			return createValidation(ctx, scaleOf(obj.(*elasticweb.ElasticWeb)))
 		},
-		func(ctx context.Context, obj, old runtime.Object) error {
+		r.limit.update(func(ctx context.Context, obj, old runtime.Object) error {
 			return updateValidation(ctx, scaleOf(obj.(*elasticweb.ElasticWeb)), scaleOf(old.(*elasticweb.ElasticWeb)))
-		},
+		}),
 		false, options)
 	if err != nil {
 		return nil, false, err

@@ -5,46 +5,73 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
 
 	"elasticweb.example.com/apis/elasticweb"
 )
 
-// maxStoredSize is the largest stored form of an object, in bytes. etcd takes 1.5 MiB, and what it does not take the library
-// answers with a 500.
-const maxStoredSize = 1 << 20
+// The largest stored form of an object, in bytes. etcd takes 1.5 MiB, and what it does not take the library answers with a 500.
+const (
+	maxStoredSize = 1 << 20
+	// What the user could store, the controller must be able to report on.
+	maxStoredSizeWithStatus = maxStoredSize + 64<<10
+)
 
 // sizeLimit refuses what is too large to store, before it is tried.
 type sizeLimit struct {
 	// encoder makes the stored form.
 	encoder runtime.Encoder
+	max     int
 }
 
-func (l sizeLimit) beginCreate(_ context.Context, obj runtime.Object, _ *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
-	return finish, l.check(obj)
+// create returns a validation that runs after v, of the object as it will be stored.
+func (l sizeLimit) create(v rest.ValidateObjectFunc) rest.ValidateObjectFunc {
+	return func(ctx context.Context, obj runtime.Object) error {
+		if err := v(ctx, obj); err != nil {
+			return err
+		}
+		size, err := l.size(obj)
+		if err != nil || size <= l.max {
+			return err
+		}
+		return l.refusal(size)
+	}
 }
 
-func (l sizeLimit) beginUpdate(_ context.Context, obj, _ runtime.Object, _ *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
-	return finish, l.check(obj)
+// update returns a validation that runs after v, of the object as it will be stored. What is too large already may shrink, and
+// may go: finalizers are taken away by updates.
+func (l sizeLimit) update(v rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
+	return func(ctx context.Context, obj, old runtime.Object) error {
+		if err := v(ctx, obj, old); err != nil {
+			return err
+		}
+		size, err := l.size(obj)
+		if err != nil || size <= l.max || obj.(*elasticweb.ElasticWeb).DeletionTimestamp != nil {
+			return err
+		}
+		before, err := l.size(old)
+		if err != nil || size <= before {
+			return err
+		}
+		return l.refusal(size)
+	}
 }
 
-func finish(context.Context, bool) {}
-
-func (l sizeLimit) check(obj runtime.Object) error {
+func (l sizeLimit) size(obj runtime.Object) (int, error) {
 	// It is not stored with the object.
 	stored := *obj.(*elasticweb.ElasticWeb)
 	stored.ResourceVersion = ""
 	var size countingWriter
 	if err := l.encoder.Encode(&stored, &size); err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("encode the object for storage: %w", err))
+		return 0, apierrors.NewInternalError(fmt.Errorf("encode the object for storage: %w", err))
 	}
-	if size > maxStoredSize {
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
-			"the stored form of the ElasticWeb is %d bytes, and may be %d: shorten its annotations or its template", size, maxStoredSize))
-	}
-	return nil
+	return int(size), nil
+}
+
+func (l sizeLimit) refusal(size int) error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+		"the stored form of the ElasticWeb is %d bytes, and may be %d: shorten its annotations or its template", size, l.max))
 }
 
 // countingWriter counts the bytes that are written to it.

@@ -41,7 +41,8 @@ func NewStorage(config Config) (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find out how elasticwebs are stored: %w", err)
 	}
-	limit := sizeLimit{encoder: options.StorageConfig.Codec}
+	limit := sizeLimit{encoder: options.StorageConfig.Codec, max: maxStoredSize}
+	statusLimit := sizeLimit{encoder: options.StorageConfig.Codec, max: maxStoredSizeWithStatus}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &elasticweb.ElasticWeb{} },
 		NewListFunc:               func() runtime.Object { return &elasticweb.ElasticWebList{} },
@@ -53,8 +54,6 @@ func NewStorage(config Config) (map[string]rest.Storage, error) {
 		UpdateStrategy:      main,
 		DeleteStrategy:      main,
 		ResetFieldsStrategy: main,
-		BeginCreate:         limit.beginCreate,
-		BeginUpdate:         limit.beginUpdate,
 
 		TableConvertor: tableConvertor{},
 	}
@@ -67,15 +66,16 @@ func NewStorage(config Config) (map[string]rest.Storage, error) {
 	statusStore.ResetFieldsStrategy = statusStrategy{main}
 
 	return map[string]rest.Storage{
-		"elasticwebs":        &mainREST{store},
-		"elasticwebs/status": &statusREST{&statusStore},
-		"elasticwebs/scale":  &scaleREST{store},
+		"elasticwebs":        &mainREST{store, limit},
+		"elasticwebs/status": &statusREST{&statusStore, statusLimit},
+		"elasticwebs/scale":  &scaleREST{store, limit},
 	}, nil
 }
 
 // mainREST serves elasticwebs.
 type mainREST struct {
 	*genericregistry.Store
+	limit sizeLimit
 }
 
 var (
@@ -98,6 +98,16 @@ func (r *mainREST) Get(ctx context.Context, name string, options *metav1.GetOpti
 	return r.Store.Get(ctx, name, options)
 }
 
+// Create stores a new ElasticWeb.
+func (r *mainREST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	return r.Store.Create(ctx, obj, r.limit.create(validate), options)
+}
+
+// Update changes an ElasticWeb, or, for an apply, creates it.
+func (r *mainREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	return r.Store.Update(ctx, name, info, r.limit.create(createValidation), r.limit.update(updateValidation), forceAllowCreate, options)
+}
+
 // Watch tells of changes to ElasticWebs.
 func (r *mainREST) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
 	if err := checkResourceVersion(options.ResourceVersion); err != nil {
@@ -117,6 +127,7 @@ func checkResourceVersion(version string) error {
 // statusREST serves elasticwebs/status.
 type statusREST struct {
 	store *genericregistry.Store
+	limit sizeLimit
 }
 
 var (
@@ -133,12 +144,15 @@ func (*statusREST) Destroy() {}
 
 // Get returns the whole object, as PATCH needs it.
 func (r *statusREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	if err := checkResourceVersion(options.ResourceVersion); err != nil {
+		return nil, err
+	}
 	return r.store.Get(ctx, name, options)
 }
 
 // Update changes the status and nothing else; it never creates.
 func (r *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	return r.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
+	return r.store.Update(ctx, name, info, createValidation, r.limit.update(updateValidation), false, options)
 }
 
 // GetResetFields names what a write of the status cannot change.
