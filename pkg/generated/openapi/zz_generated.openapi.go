@@ -560,7 +560,7 @@ func schema_elasticwebexamplecom_apis_elasticweb_v1_ElasticWebSpec(ref common.Re
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "template is laid over the Pod template that is generated from the other fields, by strategic merge: what it leaves out stays. The container named \"web\" is the app; on it, image, resources and a port named \"http\" may not be set here, since image, resources and containerPort say them, and a probe replaces the generated one whole. Other containers, volumes, labels and whatever else a Pod template has are taken over; the label elasticweb.example.com/name, by which the Pods are selected, may not be changed. Whoever changes this, or the image below it, needs the right to create deployments.apps in the namespace. Default: nothing is laid over.",
+							Description: "template is laid over the Pod template that is generated from the other fields, by strategic merge: what it leaves out stays. The container named \"web\" is the app: its image and resources may not be set here, since the fields of that name say them, and a probe given here replaces the generated one whole. Other containers, volumes, labels and whatever else a Pod template has are taken over. No port may be named \"http\", by which the Service finds containerPort, and the label elasticweb.example.com/name, by which it finds the Pods, may not be set. Whoever changes this, or the image below it, needs the right to create deployments.apps in the namespace. Default: nothing is laid over.",
 							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
 						},
 					},
