@@ -193,6 +193,17 @@ func TestEnsureTakesTheClustersWordForIt(t *testing.T) {
 	if !slices.Equal(c.decidedOn, []string{"100"}) {
 		t.Errorf("writes decided on %q, want one only", c.decidedOn)
 	}
+	// Others write the object, too. As long as what we own in it is the same, there is nothing to ask again.
+	if err := c.child.cache.Update(at("150", mine)); err != nil {
+		t.Fatal(err)
+	}
+	ensure(sample())
+	if !slices.Equal(c.decidedOn, []string{"100"}) {
+		t.Errorf("writes decided on %q, want none more for what others wrote", c.decidedOn)
+	}
+	if err := c.child.cache.Update(mine); err != nil {
+		t.Fatal(err)
+	}
 	changed := sample()
 	changed.Spec.ServicePort = 9090
 	ensure(changed)

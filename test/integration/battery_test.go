@@ -191,7 +191,7 @@ func TestAnObjectJustBelowTheLimitIsStored(t *testing.T) {
 	if err := client.Delete(t.Context(), "web", metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := client.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"finalizers":null,"annotations":{"b":"`+strings.Repeat("b", 1<<10)+`"}}}`), metav1.PatchOptions{}); err != nil {
 		t.Errorf("an object of 1 MiB cannot be deleted: %v", err)
 	}
 }

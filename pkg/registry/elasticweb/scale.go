@@ -120,10 +120,6 @@ func (u scaleUpdate) Preconditions() *metav1.Preconditions { return u.info.Preco
 
 func (u scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	web := old.DeepCopyObject().(*elasticweb.ElasticWeb)
-	if web.ResourceVersion == "" {
-		// What an update gets for an object that is not there.
-		return nil, apierrors.NewNotFound(elasticweb.Resource("elasticwebs/scale"), u.name)
-	}
 	managers := managedfields.NewScaleHandler(web.ManagedFields, v1.SchemeGroupVersion, replicasPaths)
 	oldScale := scaleOf(web)
 	var err error
