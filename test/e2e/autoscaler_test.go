@@ -117,7 +117,9 @@ spec:
 `, port)
 	t.Cleanup(func() {
 		// The registration first: while it leads nowhere, no namespace can be deleted.
-		_, _, _ = tryKubectl(t, "", "delete", "apiservice", "v1beta1.external.metrics.k8s.io")
+		if _, message, err := tryKubectl(t, "", "delete", "apiservice", "v1beta1.external.metrics.k8s.io"); err != nil {
+			t.Errorf("the metric is still registered: %v %s", err, message)
+		}
 		_, _, _ = tryKubectl(t, "", "delete", "namespace", "test-metrics", "--wait=false")
 		_ = adapter.Process.Kill()
 		_ = adapter.Wait()

@@ -127,7 +127,8 @@ func kubectl(t *testing.T, args ...string) string {
 
 func tryKubectl(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
+	// The test's own context has ended when its clean-up begins.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*limit)
 	defer cancel()
 	command := exec.CommandContext(ctx, kubectlBinary(), args...)
 	command.Env = kubectlEnv()
