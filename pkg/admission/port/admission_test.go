@@ -41,6 +41,8 @@ func TestValidate(t *testing.T) {
 	taken, free := ptr.To[int32](30003), ptr.To[int32](30005)
 	itself := web("holder", taken)
 	itself.Namespace = "secret"
+	neighbour := web("neighbour", taken)
+	neighbour.Namespace = "secret"
 	tests := []struct {
 		name        string
 		web, old    *elasticweb.ElasticWeb
@@ -50,6 +52,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{name: "a new one takes it", web: web("web", taken), wantRefused: true},
 		{name: "of the same name in another namespace", web: web("holder", taken), wantRefused: true},
+		{name: "of another name in the same namespace", web: neighbour, wantRefused: true},
 		{name: "one changes to it", web: web("web", taken), old: web("web", free), wantRefused: true},
 		{name: "one sets it", web: web("web", taken), old: web("web", nil), wantRefused: true},
 		{name: "one has it already", web: web("web", taken), old: web("web", taken)},
