@@ -25,36 +25,38 @@ type sizeLimit struct {
 	max     int
 }
 
-// create returns a validation that runs after v, of the object as it will be stored.
+// create returns a validation of the object as it will be stored, which runs before v: what v has admitted is counted by quotas.
 func (l sizeLimit) create(v rest.ValidateObjectFunc) rest.ValidateObjectFunc {
 	return func(ctx context.Context, obj runtime.Object) error {
-		if err := v(ctx, obj); err != nil {
-			return err
-		}
 		size, err := l.size(obj)
-		if err != nil || size <= l.max {
+		if err != nil {
 			return err
 		}
-		return l.refusal(size)
+		if size > l.max {
+			return l.refusal(size)
+		}
+		return v(ctx, obj)
 	}
 }
 
-// update returns a validation that runs after v, of the object as it will be stored. What is too large already may shrink, and
+// update returns a validation of the object as it will be stored, which runs before v. What is too large already may shrink, and
 // may go: finalizers are taken away by updates.
 func (l sizeLimit) update(v rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
 	return func(ctx context.Context, obj, old runtime.Object) error {
-		if err := v(ctx, obj, old); err != nil {
-			return err
-		}
 		size, err := l.size(obj)
-		if err != nil || size <= l.max || obj.(*elasticweb.ElasticWeb).DeletionTimestamp != nil {
+		if err != nil {
 			return err
 		}
-		before, err := l.size(old)
-		if err != nil || size <= before {
-			return err
+		if size > l.max && obj.(*elasticweb.ElasticWeb).DeletionTimestamp == nil {
+			before, err := l.size(old)
+			if err != nil {
+				return err
+			}
+			if size > before {
+				return l.refusal(size)
+			}
 		}
-		return l.refusal(size)
+		return v(ctx, obj, old)
 	}
 }
 
