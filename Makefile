@@ -79,7 +79,7 @@ test-long: build ## run the long forms: fuzzing (FUZZ_TIME=5m each), and kubectl
 
 .PHONY: test-race
 test-race: ## run the tests of what runs concurrently under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/apiserver/...
+	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/leader/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/apiserver/...
 
 .PHONY: generate
 generate: ## regenerate everything that is derived from apis/ (needs protoc)

@@ -37,7 +37,7 @@ var rules = []struct {
 	{"pkg/options", []string{"apis/", "pkg/"}},
 	{"cmd/", []string{"pkg/options"}},
 	{"hack/", []string{"pkg/generated/"}},
-	{"test/", []string{"apis/", "pkg/"}},
+	{"test/", []string{"apis/", "pkg/", "test/cluster"}},
 }
 
 func TestImports(t *testing.T) {

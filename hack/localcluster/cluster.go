@@ -51,6 +51,14 @@ func startCluster(ctx context.Context, o options, state *stateFolder, say func(f
 	}()
 	say("    ready after %s", since(begin))
 	c := &cluster{group: p.Group, state: state, self: self, kubeconfig: p.Kubeconfig}
+	if o.withoutServer {
+		begin = time.Now()
+		if err := p.StartControllers(ctx); err != nil {
+			return nil, nil, err
+		}
+		say("    controllers ready after %s", since(begin))
+		return c, p.Stop, nil
+	}
 	port, err := p.Port()
 	if err != nil {
 		return nil, nil, err

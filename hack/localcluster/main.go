@@ -64,6 +64,8 @@ func command() *cobra.Command {
 	}
 	serve.Flags().BoolVar(&o.untilEOF, "until-eof", false, "stop when standard input ends, too: it does when the caller dies")
 
+	serve.Flags().BoolVar(&o.withoutServer, "without-server", false, "run Kubernetes only: the caller starts the server")
+
 	root.AddCommand(run, serve,
 		&cobra.Command{
 			Use:   "up",
@@ -84,5 +86,6 @@ func command() *cobra.Command {
 type options struct {
 	state, server, artifacts string
 	once, untilEOF           bool
+	withoutServer            bool
 	cluster, advertise       string
 }

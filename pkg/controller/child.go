@@ -31,6 +31,19 @@ var (
 	errChanged    = errors.New("the object has changed since the cache showed it")
 )
 
+// written says that the child has just been written. It is an errNotYetSeen: the cache does not show it yet.
+type written struct{ how string }
+
+// What a write did: it made the child, took over one without a controller, or changed one of ours.
+const (
+	created = "Created"
+	adopted = "Adopted"
+	updated = "Updated"
+)
+
+func (w *written) Error() string        { return w.how }
+func (w *written) Is(target error) bool { return target == errNotYetSeen }
+
 // applyConfiguration is what the generated apply configurations of the children have in common.
 type applyConfiguration[A any] interface {
 	WithResourceVersion(string) A
@@ -116,7 +129,7 @@ func (c *child[T, A]) ensure(ctx context.Context, web *v1.ElasticWeb, want A) (o
 	if c.asWanted(key, current, want) {
 		return ours, nil
 	}
-	return ours, c.write(ctx, web, want, current.GetResourceVersion())
+	return ours, c.update(ctx, web, want, current)
 }
 
 // look returns what the cache shows of the child, if it is web's, and whether ensure would leave it as it is. It writes nothing.
@@ -158,7 +171,7 @@ func (c *child[T, A]) ours(web *v1.ElasticWeb) T {
 }
 
 func (c *child[T, A]) create(ctx context.Context, web *v1.ElasticWeb, want A) error {
-	err := c.write(ctx, web, want, createOnly)
+	err := c.write(ctx, web, want, createOnly, created)
 	if !errors.Is(err, errChanged) {
 		return err
 	}
@@ -173,32 +186,43 @@ func (c *child[T, A]) create(ctx context.Context, web *v1.ElasticWeb, want A) er
 	if err := c.mayWrite(ctx, web, live); err != nil {
 		return err
 	}
-	return c.write(ctx, web, want, live.GetResourceVersion())
+	return c.update(ctx, web, want, live)
+}
+
+func (c *child[T, A]) update(ctx context.Context, web *v1.ElasticWeb, want A, current T) error {
+	how := updated
+	if !metav1.IsControlledBy(current, web) {
+		how = adopted
+	}
+	return c.write(ctx, web, want, current.GetResourceVersion(), how)
 }
 
 // write applies the child, decided on the picture of resourceVersion: the cluster refuses it if that is no longer the newest.
-// No error means that the child was as wanted already; errNotYetSeen, that it was written; errChanged, that it was not.
-func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, resourceVersion string) error {
+// No error means that the child was as wanted already; *written, that it was written; errChanged, that it was not.
+func (c *child[T, A]) write(ctx context.Context, web *v1.ElasticWeb, want A, resourceVersion, how string) error {
 	key := cache.MetaObjectToName(web)
 	applied, err := c.apply(ctx, web.Namespace, want.WithResourceVersion(resourceVersion), metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 	if apierrors.IsConflict(err) {
+		childWrites.WithLabelValues(c.kind, "Conflict").Inc()
 		klog.FromContext(ctx).V(1).Info("Write refused, will be decided again", "kind", c.kind, "decidedOn", resourceVersion, "reason", err.Error())
 		return fmt.Errorf("%w: %v", errChanged, err)
 	}
 	if err != nil {
+		childWrites.WithLabelValues(c.kind, "Failed").Inc()
 		return refusal(c.kind, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if applied.GetResourceVersion() == resourceVersion {
 		// The cluster sees no difference where we do: its defaults make the same of what we want as before.
+		childWrites.WithLabelValues(c.kind, "Unchanged").Inc()
 		have, err := c.extract(applied, FieldManager)
 		c.settled[key] = settled[A]{want: want, have: have, extracted: err == nil, resourceVersion: resourceVersion}
 		return nil
 	}
 	c.written[key] = applied.GetResourceVersion()
-	logWrite(ctx, web, c.kind, resourceVersion)
-	return errNotYetSeen
+	childWrites.WithLabelValues(c.kind, how).Inc()
+	return &written{how}
 }
 
 // mayWrite returns the obstacle, if any, that an object of the child's name is to web.

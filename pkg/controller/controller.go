@@ -2,25 +2,31 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	kubeinformers "k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	elasticwebclient "elasticweb.example.com/pkg/generated/clientset/versioned"
+	"elasticweb.example.com/pkg/generated/clientset/versioned/scheme"
 	elasticwebinformers "elasticweb.example.com/pkg/generated/informers/externalversions"
 	elasticweblisters "elasticweb.example.com/pkg/generated/listers/elasticweb/v1"
 )
@@ -41,7 +47,7 @@ type Config struct {
 	ElasticWebs elasticwebclient.Interface
 	// Informers are of that server. Whoever made them starts them.
 	Informers elasticwebinformers.SharedInformerFactory
-	// Kube is a client of the cluster that holds the children.
+	// Kube is a client of the cluster that holds the children. All that it and ElasticWebs write is the leader's to write.
 	Kube kubernetes.Interface
 	// Namespaces says which namespaces of that cluster are terminating.
 	Namespaces corev1listers.NamespaceLister
@@ -49,17 +55,22 @@ type Config struct {
 	NamespacesSynced cache.InformerSynced
 	// MaxReplicas is the largest number of replicas of one ElasticWeb, 1 or more.
 	MaxReplicas int32
+	// ProgressDeadline is how long a rollout may get no further before it counts as failed: whole seconds, 1 or more.
+	ProgressDeadline time.Duration
 	// Workers is the number of ElasticWebs that are worked on at a time, 1 or more.
 	Workers int
 }
 
-// Controller keeps the children of every ElasticWeb as asked.
+// Controller keeps the children of every ElasticWeb as asked, for one term of the leader: it begins with empty caches.
 type Controller struct {
 	config Config
 	clock  clock.PassiveClock
 
 	kubeInformers kubeinformers.SharedInformerFactory
 	synced        []cache.InformerSynced
+	// subscriptions end what New began on informers, some of which outlive the controller.
+	subscriptions []func() error
+	events        record.EventRecorder
 
 	elasticWebs elasticweblisters.ElasticWebLister
 	deployments *child[*appsv1.Deployment, *appsv1ac.DeploymentApplyConfiguration]
@@ -90,19 +101,29 @@ func New(config Config) (*Controller, error) {
 
 	// A child has the name of its ElasticWeb, so one handler serves all three kinds, and a foreign object that goes away wakes
 	// the ElasticWeb it stood in the way of.
+	handler := cache.ResourceEventHandlerFuncs{
+		AddFunc:    c.enqueue,
+		UpdateFunc: func(_, obj any) { c.enqueue(obj) },
+		DeleteFunc: c.enqueue,
+	}
 	for _, informer := range []cache.SharedIndexInformer{elasticWebs.Informer(), deployments.Informer(), services.Informer()} {
-		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    c.enqueue,
-			UpdateFunc: func(_, obj any) { c.enqueue(obj) },
-			DeleteFunc: c.enqueue,
-		})
+		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
-			return nil, fmt.Errorf("watch for changes: %w", err)
+			return nil, errors.Join(fmt.Errorf("watch for changes: %w", err), c.unsubscribe())
 		}
+		c.subscriptions = append(c.subscriptions, func() error { return informer.RemoveEventHandler(registration) })
 		c.synced = append(c.synced, registration.HasSynced)
 	}
 	c.synced = append(c.synced, config.NamespacesSynced)
 	return c, nil
+}
+
+func (c *Controller) unsubscribe() error {
+	var errs []error
+	for _, end := range c.subscriptions {
+		errs = append(errs, end())
+	}
+	return errors.Join(errs...)
 }
 
 // Run works until ctx ends, and returns when the last pass has.
@@ -111,8 +132,17 @@ func (c *Controller) Run(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("controller")
 	ctx = klog.NewContext(ctx, logger)
 
+	defer c.queue.ShutDown()
 	c.kubeInformers.StartWithContext(ctx)
 	defer c.kubeInformers.Shutdown()
+	defer func() {
+		if err := c.unsubscribe(); err != nil {
+			logger.Error(err, "Cannot unsubscribe from the informers")
+		}
+	}()
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.config.Kube.CoreV1().Events(metav1.NamespaceAll)})
+	c.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})
 
 	logger.Info("Waiting for the caches of ElasticWebs, Deployments, Services and Namespaces")
 	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
@@ -143,9 +173,12 @@ func (c *Controller) next(ctx context.Context) bool {
 	defer c.queue.Done(key)
 
 	logger := klog.FromContext(ctx).WithValues("elasticWeb", klog.KRef(key.Namespace, key.Name))
-	again, err := c.reconcile(klog.NewContext(ctx, logger), key)
+	begin := c.clock.Now()
+	again, err := c.pass(klog.NewContext(ctx, logger), key)
+	reconcileDuration.Observe(c.clock.Since(begin).Seconds())
 	switch {
 	case err != nil && ctx.Err() == nil:
+		reconcileErrors.Inc()
 		logger.Error(err, "Pass failed, will be repeated", "failures", c.queue.NumRequeues(key)+1)
 		c.queue.AddRateLimited(key)
 	case again == backOff:
@@ -157,6 +190,16 @@ func (c *Controller) next(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// pass is reconcile, and a panic in it is an error like others: one object that brings it about must not take the API down.
+func (c *Controller) pass(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+		}
+	}()
+	return c.reconcile(ctx, key)
 }
 
 func (c *Controller) enqueue(obj any) {

@@ -45,9 +45,14 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 	seen.desired, seen.limited = seen.limits.Replicas(seen.demand)
 
 	deploymentErr, serviceErr := c.children(ctx, &seen)
+	c.announce(ctx, &seen, deploymentErr, serviceErr)
 	obstacles, failures := sort(deploymentErr, serviceErr)
 	seen.obstacles = obstacles
-	again, err := c.statuses.write(ctx, web, seen.status())
+	status := seen.status()
+	wrote, again, err := c.statuses.write(ctx, web, status)
+	if wrote {
+		c.warn(ctx, web, status)
+	}
 	if again > 0 {
 		// Whatever else this pass leads to: the numbers that it kept back are due then.
 		c.queue.AddAfter(key, again)
@@ -76,7 +81,7 @@ func (c *Controller) children(ctx context.Context, seen *observation) (deploymen
 		return nil, nil
 	}
 	service := workload.Service(web)
-	deployment, invalid := workload.Deployment(web, seen.desired)
+	deployment, invalid := workload.Deployment(web, seen.desired, c.config.ProgressDeadline)
 	if web.Spec.Paused {
 		var deploymentAsWanted, serviceAsWanted bool
 		if invalid == nil {
@@ -157,12 +162,4 @@ func sort(errs ...error) (obstacles []*obstacle, failures error) {
 		}
 	}
 	return obstacles, failures
-}
-
-func logWrite(ctx context.Context, web *v1.ElasticWeb, kind, resourceVersion string) {
-	klog.FromContext(ctx).Info("Applied "+kind,
-		"image", web.Spec.Image,
-		"singlePodsQPS", *web.Spec.SinglePodsQPS,
-		"totalQPS", *web.Spec.TotalQPS,
-		"decidedOn", resourceVersion)
 }

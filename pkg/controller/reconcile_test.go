@@ -2,12 +2,14 @@ package controller
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	kubefake "k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
@@ -25,11 +27,12 @@ func newController(t *testing.T, web *v1.ElasticWeb, phase corev1.NamespacePhase
 	c, err := New(Config{
 		ElasticWebs: own, Informers: ownInformers, Kube: kube,
 		Namespaces: namespaces.Lister(), NamespacesSynced: namespaces.Informer().HasSynced,
-		MaxReplicas: 1000, Workers: 1,
+		MaxReplicas: 1000, ProgressDeadline: 10 * time.Minute, Workers: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.events = record.NewFakeRecorder(10)
 	if err := ownInformers.Elasticweb().V1().ElasticWebs().Informer().GetIndexer().Add(web); err != nil {
 		t.Fatal(err)
 	}

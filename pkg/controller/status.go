@@ -228,21 +228,21 @@ func newStatusWriter(client elasticwebclient.Interface, indexer cache.Indexer, c
 	return &statusWriter{client: client, cache: indexer, clock: clock, last: map[cache.ObjectName]statusWrite{}}
 }
 
-// write makes status the status of web, now, later or never: it returns when to try again, 0 for never.
-func (w *statusWriter) write(ctx context.Context, web *v1.ElasticWeb, status *v1.ElasticWebStatus) (time.Duration, error) {
+// write makes status the status of web, now, later or never: it returns whether it did, and when to try again, 0 for never.
+func (w *statusWriter) write(ctx context.Context, web *v1.ElasticWeb, status *v1.ElasticWebStatus) (wrote bool, again time.Duration, err error) {
 	key := cache.MetaObjectToName(web)
 	w.mu.Lock()
 	last, written := w.last[key]
 	w.mu.Unlock()
 	if written && !reached(w.cache.LastStoreSyncResourceVersion(), last.resourceVersion) {
 		// Computed from a picture older than our own last write; the event that brings it brings the next pass.
-		return 0, nil
+		return false, 0, nil
 	}
 	if apiequality.Semantic.DeepEqual(&web.Status, status) {
-		return 0, nil
+		return false, 0, nil
 	}
 	if wait := minStatusInterval - w.clock.Since(last.time); written && wait > 0 && !tellsSomethingNew(&web.Status, status) {
-		return wait, nil
+		return false, wait, nil
 	}
 	update := web.DeepCopy()
 	update.Status = *status
@@ -250,14 +250,15 @@ func (w *statusWriter) write(ctx context.Context, web *v1.ElasticWeb, status *v1
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		// The object has changed or gone since: the event that says so brings the next pass.
-		return 0, nil
+		return false, 0, nil
 	case err != nil:
-		return 0, fmt.Errorf("write the status: %w", err)
+		return false, 0, fmt.Errorf("write the status: %w", err)
 	}
+	statusWrites.Inc()
 	w.mu.Lock()
 	w.last[key] = statusWrite{time: w.clock.Now(), resourceVersion: result.ResourceVersion}
 	w.mu.Unlock()
-	return 0, nil
+	return true, 0, nil
 }
 
 func (w *statusWriter) forget(key cache.ObjectName) {

@@ -236,7 +236,7 @@ func TestStatusWrites(t *testing.T) {
 	writer := newStatusWriter(client, store, clock)
 	write := func(status *v1.ElasticWebStatus) time.Duration {
 		t.Helper()
-		again, err := writer.write(t.Context(), web, status)
+		_, again, err := writer.write(t.Context(), web, status)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,12 +12,10 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"elasticweb.example.com/apis/elasticweb"
-	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/apiserver"
 	"elasticweb.example.com/pkg/controller"
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
@@ -114,34 +112,14 @@ func (c ownClient) Run(ctx context.Context) {
 
 // companions are what runs beside the server.
 func (o *Options) companions(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte) (map[string]apiserver.Companion, error) {
-	host := rest.CopyConfig(config.ClientConfig)
-	// The host's priority and fairness protects it better than a limit here.
-	host.QPS = -1
-	kube, err := kubernetes.NewForConfig(host)
-	if err != nil {
-		return nil, fmt.Errorf("client of the host cluster: %w", err)
-	}
-	namespaces := config.SharedInformerFactory.Core().V1().Namespaces()
-	control, err := controller.New(controller.Config{
-		ElasticWebs:      own.clientset,
-		Informers:        own.informers,
-		Kube:             kube,
-		Namespaces:       namespaces.Lister(),
-		NamespacesSynced: namespaces.Informer().HasSynced,
-		MaxReplicas:      o.MaxReplicas,
-		Workers:          o.ConcurrentSyncs,
-	})
+	elector, err := o.elector(config, own, caBundle)
 	if err != nil {
 		return nil, err
 	}
-	companions := map[string]apiserver.Companion{"elasticweb-informers": own, "elasticweb-controller": control}
-	if caBundle != nil {
-		anything, err := dynamic.NewForConfig(host)
-		if err != nil {
-			return nil, fmt.Errorf("client of the host cluster: %w", err)
+	if o.PerObjectMetrics {
+		if err := legacyregistry.CustomRegister(controller.NewObjectMetrics(own.informers.Elasticweb().V1().ElasticWebs().Lister())); err != nil {
+			return nil, fmt.Errorf("register the metrics of ElasticWebs: %w", err)
 		}
-		name := v1.SchemeGroupVersion.Version + "." + v1.GroupName
-		companions["ca-bundle"] = servingcert.NewPublisher(anything, name, o.ServiceName, o.ServiceNamespace, caBundle)
 	}
-	return companions, nil
+	return map[string]apiserver.Companion{"elasticweb-informers": own, "leader-election": elector}, nil
 }

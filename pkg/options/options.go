@@ -3,8 +3,10 @@ package options
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
+	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -16,6 +18,7 @@ import (
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/apiserver"
+	"elasticweb.example.com/pkg/leader"
 )
 
 const (
@@ -38,6 +41,15 @@ type Options struct {
 	NodePorts utilnet.PortRange
 	// MaxReplicas is the largest number of replicas of one ElasticWeb.
 	MaxReplicas int32
+	// PerObjectMetrics: /metrics has gauges of each ElasticWeb.
+	PerObjectMetrics bool
+	// ProgressDeadline is how long a rollout may get no further before it counts as failed.
+	ProgressDeadline time.Duration
+	// LeaderElection are the times of the Lease.
+	LeaderElection leader.Times
+	// HostQPS and HostBurst limit the controller's requests to the host cluster, in requests per second; below 0: no limit.
+	HostQPS   float32
+	HostBurst int
 	// ConcurrentSyncs is the number of ElasticWebs that the controller works on at a time.
 	ConcurrentSyncs int
 }
@@ -54,6 +66,12 @@ func New() *Options {
 		NodePorts:        utilnet.PortRange{Base: 30000, Size: 2768},
 		MaxReplicas:      1000,
 		ConcurrentSyncs:  16,
+		PerObjectMetrics: true,
+		ProgressDeadline: 10 * time.Minute,
+		LeaderElection:   leader.Times{LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: time.Second},
+		// The host's priority and fairness protects it better than a limit here.
+		HostQPS:   -1,
+		HostBurst: 200,
 	}
 	// Recommended would apply its etcd options without their media type, and store JSON.
 	o.Etcd, o.Recommended.Etcd = o.Recommended.Etcd, nil
@@ -78,6 +96,18 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 		"The largest number of replicas that one ElasticWeb gets, whatever its totalQPS. 1 or more.")
 	elasticweb.IntVar(&o.ConcurrentSyncs, "concurrent-elasticweb-syncs", o.ConcurrentSyncs,
 		"The number of ElasticWebs that the controller works on at a time. 1 or more.")
+	elasticweb.DurationVar(&o.ProgressDeadline, "rollout-progress-deadline", o.ProgressDeadline,
+		"How long a rollout may get no further before the ElasticWeb is Stalled with reason ProgressDeadlineExceeded. Whole seconds, 1s or more.")
+	elasticweb.BoolVar(&o.PerObjectMetrics, "elasticweb-metrics", o.PerObjectMetrics,
+		"Have gauges of each ElasticWeb in /metrics: elasticweb_total_qps, elasticweb_real_qps, elasticweb_desired_replicas, elasticweb_ready_replicas and elasticweb_condition.")
+
+	election := sets.FlagSet("leader election")
+	election.DurationVar(&o.LeaderElection.LeaseDuration, "leader-elect-lease-duration", o.LeaderElection.LeaseDuration,
+		"How long the other replicas wait before they take over from a leader that does not renew its lease. Whole seconds.")
+	election.DurationVar(&o.LeaderElection.RenewDeadline, "leader-elect-renew-deadline", o.LeaderElection.RenewDeadline,
+		"How long the leader tries to renew its lease before it stops leading. At least one retry period shorter than the lease duration.")
+	election.DurationVar(&o.LeaderElection.RetryPeriod, "leader-elect-retry-period", o.LeaderElection.RetryPeriod,
+		"The time between two attempts to take or to renew the lease.")
 
 	registration := sets.FlagSet("registration")
 	registration.StringVar(&o.ServiceName, "service-name", o.ServiceName,
@@ -92,6 +122,10 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	host := sets.FlagSet("host cluster")
 	o.Recommended.CoreAPI.AddFlags(host)
+	host.Float32Var(&o.HostQPS, "kube-api-qps", o.HostQPS,
+		"The requests per second that the controller may send to the host cluster. Below 0: no limit; the host's priority and fairness protects it better.")
+	host.IntVar(&o.HostBurst, "kube-api-burst", o.HostBurst,
+		"The requests that the controller may send at once above --kube-api-qps. 1 or more.")
 	host.Lookup("kubeconfig").Usage = "The kubeconfig of the host cluster. It serves delegated authentication and authorization, too, unless they have their own. In a Pod it is not needed."
 	o.Recommended.SecureServing.AddFlags(sets.FlagSet("secure serving"))
 	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
@@ -131,6 +165,15 @@ func (o *Options) Validate() error {
 	}
 	if o.ConcurrentSyncs < 1 {
 		errs = append(errs, fmt.Errorf("--concurrent-elasticweb-syncs is %d: it must be 1 or more", o.ConcurrentSyncs))
+	}
+	if o.ProgressDeadline < time.Second || o.ProgressDeadline%time.Second != 0 || o.ProgressDeadline/time.Second > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("--rollout-progress-deadline is %v: it must be whole seconds, 1s or more, and at most %d", o.ProgressDeadline, math.MaxInt32))
+	}
+	if err := o.LeaderElection.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if o.HostQPS == 0 || o.HostBurst < 1 {
+		errs = append(errs, fmt.Errorf("--kube-api-qps is %v and --kube-api-burst %d: the first must be above 0, or below 0 for no limit, the second 1 or more", o.HostQPS, o.HostBurst))
 	}
 	if o.NodePorts.Size == 0 {
 		errs = append(errs, errors.New("--service-node-port-range is empty: give first-last, for example 30000-32767"))

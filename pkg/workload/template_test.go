@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -194,7 +195,7 @@ func FuzzOverlay(f *testing.F) {
 		web := sample()
 		web.Spec.Template = template
 		before := encode(t, web)
-		first, err := Deployment(web, 3)
+		first, err := Deployment(web, 3, 10*time.Minute)
 		if err != nil {
 			return
 		}
@@ -208,7 +209,7 @@ func FuzzOverlay(f *testing.F) {
 		if port := app(pod.Spec).Ports[0]; *port.Name != v1.PortName || *port.ContainerPort != 80 {
 			t.Fatalf("the app's first port is %s %d", *port.Name, *port.ContainerPort)
 		}
-		again, err := Deployment(web.DeepCopy(), 3)
+		again, err := Deployment(web.DeepCopy(), 3, 10*time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

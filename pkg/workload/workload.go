@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -12,9 +14,9 @@ import (
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 )
 
-// Deployment returns the Deployment that runs so many replicas of web's Pod. It fails if web's template cannot be laid over the
-// generated one.
-func Deployment(web *v1.ElasticWeb, replicas int32) (*appsv1ac.DeploymentApplyConfiguration, error) {
+// Deployment returns the Deployment that runs so many replicas of web's Pod. A rollout that gets no further for progressDeadline
+// (whole seconds, 1 or more) counts as failed. It is an error if web's template cannot be laid over the generated one.
+func Deployment(web *v1.ElasticWeb, replicas int32, progressDeadline time.Duration) (*appsv1ac.DeploymentApplyConfiguration, error) {
 	template, err := podTemplate(web)
 	if err != nil {
 		return nil, err
@@ -24,6 +26,7 @@ func Deployment(web *v1.ElasticWeb, replicas int32) (*appsv1ac.DeploymentApplyCo
 		WithOwnerReferences(owner(web)).
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(replicas).
+			WithProgressDeadlineSeconds(int32(progressDeadline / time.Second)).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(web))).
 			// No Pod goes before its successor is ready, or a rollout would dip below the demand. (The default takes a quarter
 			// of the Pods away.)

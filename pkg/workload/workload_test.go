@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -92,7 +93,7 @@ func TestAnAbsentPortIsLeftToTheCluster(t *testing.T) {
 
 func deployment(t testing.TB, web *v1.ElasticWeb, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
 	t.Helper()
-	deployment, err := Deployment(web, replicas)
+	deployment, err := Deployment(web, replicas, 10*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

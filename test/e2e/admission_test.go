@@ -12,6 +12,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
+
+	"elasticweb.example.com/test/cluster"
 )
 
 func TestAResourceQuotaBinds(t *testing.T) {
@@ -20,7 +22,7 @@ func TestAResourceQuotaBinds(t *testing.T) {
 	kubectl(t, "wait", "-n", ns, "quota/webs", `--for=jsonpath={.status.hard.count/elasticwebs\.elasticweb\.example\.com}=2`, "--timeout=60s")
 	create(t, web("a", ns))
 	create(t, web("b", ns))
-	_, err := shared.web.ElasticwebV1().ElasticWebs(ns).Create(t.Context(), web("c", ns), metav1.CreateOptions{})
+	_, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Create(t.Context(), web("c", ns), metav1.CreateOptions{})
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: webs") {
 		t.Errorf("a third one: %v, want a 403 of the quota", err)
 	}
@@ -30,7 +32,7 @@ func TestAResourceQuotaBinds(t *testing.T) {
 }
 
 func TestAPortThatAnotherElasticWebHolds(t *testing.T) {
-	ns, other := namespace(t), namespaceOf(t)+"-2"
+	ns, other := namespace(t), cluster.NamespaceOf(t)+"-2"
 	kubectl(t, "create", "namespace", other)
 	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "namespace", other, "--wait=false") })
 	holder := web("holder", other)
@@ -39,7 +41,7 @@ func TestAPortThatAnotherElasticWebHolds(t *testing.T) {
 	eventually(t, "the port to be refused", func(ctx context.Context) (bool, string) {
 		taker := web("taker", ns)
 		taker.Spec.Port = ptr.To[int32](30014)
-		_, err := shared.web.ElasticwebV1().ElasticWebs(ns).Create(ctx, taker, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		_, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Create(ctx, taker, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "another ElasticWeb of the cluster holds this port") && !strings.Contains(err.Error(), "holder"), fmt.Sprint(err)
 	})
 }
@@ -99,7 +101,7 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 	direct := directly(t)
 	large := web("large", ns)
 	large.Spec.TotalQPS = ptr.To[int32](8001)
-	for name, client := range map[string]versioned.Interface{"aggregated": shared.web, "direct": direct} {
+	for name, client := range map[string]versioned.Interface{"aggregated": shared.Web, "direct": direct} {
 		eventually(t, "the policy to refuse it, "+name, func(ctx context.Context) (bool, string) {
 			_, err := client.ElasticwebV1().ElasticWebs(ns).Create(ctx, large, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "at most 8000 queries per second here"), fmt.Sprint(err)
@@ -110,13 +112,13 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 // directly is a client of our server itself, past the aggregation layer: with a token, which our server has reviewed.
 func directly(t *testing.T) versioned.Interface {
 	t.Helper()
-	kubectl(t, "create", "serviceaccount", "direct", "-n", namespaceOf(t))
-	kubectl(t, "create", "clusterrolebinding", namespaceOf(t), "--clusterrole=cluster-admin", "--serviceaccount="+namespaceOf(t)+":direct")
-	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "clusterrolebinding", namespaceOf(t)) })
-	token := strings.TrimSpace(kubectl(t, "create", "token", "direct", "-n", namespaceOf(t)))
+	kubectl(t, "create", "serviceaccount", "direct", "-n", cluster.NamespaceOf(t))
+	kubectl(t, "create", "clusterrolebinding", cluster.NamespaceOf(t), "--clusterrole=cluster-admin", "--serviceaccount="+cluster.NamespaceOf(t)+":direct")
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "clusterrolebinding", cluster.NamespaceOf(t)) })
+	token := strings.TrimSpace(kubectl(t, "create", "token", "direct", "-n", cluster.NamespaceOf(t)))
 	port := kubectl(t, "get", "apiservice", "v1.elasticweb.example.com", "-o", "jsonpath={.spec.service.port}")
 	config := &rest.Config{Host: "https://127.0.0.1:" + port, BearerToken: token, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
-		CAFile: shared.state + "/elasticweb-apiserver/pki/ca.crt", ServerName: "elasticweb-apiserver.elasticweb-system.svc",
+		CAFile: shared.State + "/elasticweb-apiserver/pki/ca.crt", ServerName: "elasticweb-apiserver.elasticweb-system.svc",
 	}}
 	client, err := versioned.NewForConfig(config)
 	if err != nil {

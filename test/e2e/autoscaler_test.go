@@ -48,7 +48,7 @@ spec:
 	}{{"2500", 5, 4000}, {"900", 2, 1600}, {"4500", 9, 7200}} {
 		setMetric(step.metric)
 		eventually(t, fmt.Sprintf("the autoscaler to ask for %d Pods", step.pods), func(ctx context.Context) (bool, string) {
-			w, err := shared.web.ElasticwebV1().ElasticWebs(ns).Get(ctx, "web", metav1.GetOptions{})
+			w, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Get(ctx, "web", metav1.GetOptions{})
 			if err != nil {
 				return false, err.Error()
 			}
@@ -89,7 +89,7 @@ func serveMetric(t *testing.T) (set func(value string)) {
 	}
 	adapter := exec.Command(filepath.Join(root, "bin", "localcluster"), "metrics-adapter", "--value-file="+value, "--cert-dir="+dir,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--lister-kubeconfig="+shared.kubeconfig, "--authentication-kubeconfig="+shared.kubeconfig, "--authorization-kubeconfig="+shared.kubeconfig)
+		"--lister-kubeconfig="+shared.Kubeconfig, "--authentication-kubeconfig="+shared.Kubeconfig, "--authorization-kubeconfig="+shared.Kubeconfig)
 	adapter.Stdout, adapter.Stderr = log, log
 	if err := adapter.Start(); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ spec:
 // client-go's scale client finds the subresource by discovery, as autoscalers do.
 func TestTheScaleClient(t *testing.T) {
 	w := create(t, web("web", namespace(t)))
-	config, err := clientcmd.BuildConfigFromFlags("", shared.kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", shared.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}

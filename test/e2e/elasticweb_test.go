@@ -32,7 +32,7 @@ func web(name, namespace string) *v1.ElasticWeb {
 
 func create(t *testing.T, web *v1.ElasticWeb) *v1.ElasticWeb {
 	t.Helper()
-	created, err := shared.web.ElasticwebV1().ElasticWebs(web.Namespace).Create(t.Context(), web, metav1.CreateOptions{})
+	created, err := shared.Web.ElasticwebV1().ElasticWebs(web.Namespace).Create(t.Context(), web, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func ready(t *testing.T, namespace, name string, pods int32) *v1.ElasticWeb {
 	var web *v1.ElasticWeb
 	eventually(t, fmt.Sprintf("%s to be Ready with %d Pods", name, pods), func(ctx context.Context) (bool, string) {
 		var err error
-		if web, err = shared.web.ElasticwebV1().ElasticWebs(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
+		if web, err = shared.Web.ElasticwebV1().ElasticWebs(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
 			return false, err.Error()
 		}
 		status, _ := json.Marshal(web.Status)
@@ -66,11 +66,11 @@ func ready(t *testing.T, namespace, name string, pods int32) *v1.ElasticWeb {
 
 func children(t *testing.T, web *v1.ElasticWeb) (*appsv1.Deployment, *corev1.Service) {
 	t.Helper()
-	deployment, err := shared.kube.AppsV1().Deployments(web.Namespace).Get(t.Context(), web.Name, metav1.GetOptions{})
+	deployment, err := shared.Kube.AppsV1().Deployments(web.Namespace).Get(t.Context(), web.Name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := shared.kube.CoreV1().Services(web.Namespace).Get(t.Context(), web.Name, metav1.GetOptions{})
+	service, err := shared.Kube.CoreV1().Services(web.Namespace).Get(t.Context(), web.Name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestCapacityFollowsTheDemand(t *testing.T) {
 			t.Errorf("totalQPS %d: realQPS %d, desiredQPS %d, want %d", step.totalQPS, *got.Status.RealQPS, got.Status.DesiredQPS, want)
 		}
 		eventually(t, fmt.Sprintf("exactly %d Pods", step.pods), func(ctx context.Context) (bool, string) {
-			pods, err := shared.kube.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{LabelSelector: got.Status.Selector})
+			pods, err := shared.Kube.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{LabelSelector: got.Status.Selector})
 			if err != nil {
 				return false, err.Error()
 			}
@@ -154,7 +154,7 @@ func TestANewImageRollsOut(t *testing.T) {
 		t.Errorf("updatedReplicas = %d, want 3", w.Status.UpdatedReplicas)
 	}
 	eventually(t, "only Pods of the new image", func(ctx context.Context) (bool, string) {
-		pods, err := shared.kube.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{})
+		pods, err := shared.Kube.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err.Error()
 		}
@@ -198,8 +198,8 @@ func TestDeletionTakesTheChildren(t *testing.T) {
 	ready(t, w.Namespace, w.Name, 3)
 	kubectl(t, "delete", "ew", w.Name, "-n", w.Namespace)
 	eventually(t, "Deployment and Service to be gone", func(ctx context.Context) (bool, string) {
-		_, deployment := shared.kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
-		_, service := shared.kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		_, deployment := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		_, service := shared.Kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
 		return apierrors.IsNotFound(deployment) && apierrors.IsNotFound(service), fmt.Sprint(deployment, service)
 	})
 }
@@ -209,7 +209,7 @@ func TestANamespaceCanBeDeleted(t *testing.T) {
 	w := create(t, web("web", namespace(t)))
 	ready(t, w.Namespace, w.Name, 3)
 	kubectl(t, "delete", "namespace", w.Namespace, "--timeout=60s")
-	if _, err := shared.web.ElasticwebV1().ElasticWebs(w.Namespace).Get(t.Context(), w.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := shared.Web.ElasticwebV1().ElasticWebs(w.Namespace).Get(t.Context(), w.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the ElasticWeb outlives its namespace: %v", err)
 	}
 }
@@ -222,11 +222,11 @@ func TestDriftIsRepairedAndOthersFieldsStay(t *testing.T) {
 	kubectl(t, "scale", "deployment", w.Name, "-n", w.Namespace, "--replicas=7")
 	kubectl(t, "delete", "service", w.Name, "-n", w.Namespace)
 	eventually(t, "3 replicas and a Service again", func(ctx context.Context) (bool, string) {
-		deployment, err := shared.kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		deployment, err := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()
 		}
-		_, err = shared.kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		_, err = shared.Kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
 		return err == nil && *deployment.Spec.Replicas == 3, fmt.Sprint(*deployment.Spec.Replicas, err)
 	})
 	ready(t, w.Namespace, w.Name, 3)
@@ -274,7 +274,7 @@ func TestSettledChildrenAreNotWritten(t *testing.T) {
 func TestAForeignServiceIsNotTouched(t *testing.T) {
 	ns := namespace(t)
 	kubectl(t, "create", "service", "clusterip", "web", "-n", ns, "--tcp=80")
-	before, err := shared.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	before, err := shared.Kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestAForeignServiceIsNotTouched(t *testing.T) {
 	if reason := kubectl(t, "get", "ew/web", "-n", ns, "-o", `jsonpath={.status.conditions[?(@.type=="Stalled")].reason}`); reason != "NotOwned" {
 		t.Errorf("Stalled for %s, want NotOwned", reason)
 	}
-	after, err := shared.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	after, err := shared.Kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestColumnsComeFromOurServer(t *testing.T) {
 	ready(t, w.Namespace, w.Name, 3)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	proxy := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), "--kubeconfig="+shared.kubeconfig, "proxy", "--port=0")
+	proxy := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), "--kubeconfig="+shared.Kubeconfig, "proxy", "--port=0")
 	stdout, err := proxy.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -394,7 +394,7 @@ func TestBadInputIsRefusedThroughTheAggregator(t *testing.T) {
 			if err == nil || !strings.Contains(message, tt.want) {
 				t.Errorf("kubectl says %q (%v), want an error with %q", message, err, tt.want)
 			}
-			list, err := shared.web.ElasticwebV1().ElasticWebs(ns).List(t.Context(), metav1.ListOptions{})
+			list, err := shared.Web.ElasticwebV1().ElasticWebs(ns).List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(list.Items) != 0 {
 				t.Errorf("%d objects were stored (%v)", len(list.Items), err)
 			}
@@ -404,7 +404,7 @@ func TestBadInputIsRefusedThroughTheAggregator(t *testing.T) {
 
 func TestTheGeneratedInformerFollows(t *testing.T) {
 	ns := namespace(t)
-	factory := externalversions.NewSharedInformerFactoryWithOptions(shared.web, 0, externalversions.WithNamespace(ns))
+	factory := externalversions.NewSharedInformerFactoryWithOptions(shared.Web, 0, externalversions.WithNamespace(ns))
 	webs := factory.Elasticweb().V1().ElasticWebs()
 	informer := webs.Informer()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -421,7 +421,7 @@ func TestTheGeneratedInformerFollows(t *testing.T) {
 		}
 		return w.Status.ReadyReplicas == 3, fmt.Sprintf("%+v", w.Status)
 	})
-	if err := shared.web.ElasticwebV1().ElasticWebs(ns).Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
+	if err := shared.Web.ElasticwebV1().ElasticWebs(ns).Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the informer to see it go", func(context.Context) (bool, string) {

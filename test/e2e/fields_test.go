@@ -117,7 +117,7 @@ func TestATemplateThatTheClusterRefuses(t *testing.T) {
 		patch(t, w, `{"spec":{"template":null}}`)
 		patch(t, w, `{"spec":{"template":`+bad+`}}`)
 		eventually(t, bad+" to be Stalled for InvalidTemplate", func(ctx context.Context) (bool, string) {
-			now, err := shared.web.ElasticwebV1().ElasticWebs(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+			now, err := shared.Web.ElasticwebV1().ElasticWebs(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
 			if err != nil {
 				return false, err.Error()
 			}

@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"elasticweb.example.com/test/cluster"
 )
 
 func manifest(ns, fields string) string {
@@ -101,8 +103,8 @@ func TestKubectlWatchesTables(t *testing.T) {
 	ns := namespace(t)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	watch := exec.CommandContext(ctx, kubectlBinary(), "get", "ew", "-n", ns, "--watch")
-	watch.Env = kubectlEnv()
+	watch := exec.CommandContext(ctx, cluster.KubectlBinary(), "get", "ew", "-n", ns, "--watch")
+	watch.Env = shared.KubectlEnv()
 	stdout, err := watch.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -132,21 +134,21 @@ func TestKubectlDeletes(t *testing.T) {
 			ready(t, ns, "web", 3)
 			kubectl(t, "delete", "-n", ns, "ew/web", "--cascade="+cascade, "--timeout=60s")
 			if cascade == "orphan" {
-				deployment, err := shared.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+				deployment, err := shared.Kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
 				if err != nil || len(deployment.OwnerReferences) != 0 {
 					t.Errorf("the Deployment is not an orphan: %v %v", deployment.OwnerReferences, err)
 				}
 				// Adopted by the next one of that name, without a Pod of it being replaced.
 				create(t, web("web", ns))
 				ready(t, ns, "web", 3)
-				if again, err := shared.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{}); err != nil || again.UID != deployment.UID || len(again.OwnerReferences) != 1 {
+				if again, err := shared.Kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{}); err != nil || again.UID != deployment.UID || len(again.OwnerReferences) != 1 {
 					t.Errorf("the orphan was not adopted: %v", err)
 				}
 				return
 			}
 			eventually(t, "the children to be gone", func(ctx context.Context) (bool, string) {
-				_, deployment := shared.kube.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
-				_, service := shared.kube.CoreV1().Services(ns).Get(ctx, "web", metav1.GetOptions{})
+				_, deployment := shared.Kube.AppsV1().Deployments(ns).Get(ctx, "web", metav1.GetOptions{})
+				_, service := shared.Kube.CoreV1().Services(ns).Get(ctx, "web", metav1.GetOptions{})
 				return apierrors.IsNotFound(deployment) && apierrors.IsNotFound(service), fmt.Sprint(deployment, service)
 			})
 		})
@@ -156,7 +158,7 @@ func TestKubectlDeletes(t *testing.T) {
 // The cluster publishes one document of all servers. What two of them define differently it renames, and no boolean
 // additionalProperties may be in it: type checkers of policies have crashed on one.
 func TestOurDefinitionsMergeWithTheClusters(t *testing.T) {
-	body, err := shared.kube.Discovery().RESTClient().Get().AbsPath("/openapi/v2").SetHeader("Accept", "application/json").DoRaw(t.Context())
+	body, err := shared.Kube.Discovery().RESTClient().Get().AbsPath("/openapi/v2").SetHeader("Accept", "application/json").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"elasticweb.example.com/test/cluster"
 )
 
 // processes are the command lines of the running programs that work in the folder.
@@ -80,17 +82,17 @@ func localcluster(ctx context.Context, state string, args ...string) *exec.Cmd {
 // The other cluster runs all the while: both serve, and the one that ends takes nothing of the other with it.
 func TestTwoLocalClustersDoNotClash(t *testing.T) {
 	state := stateFolder(t)
-	second, err := startCluster(state, os.Stderr)
+	second, err := cluster.Start(state, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := len(processes(t, state)); n != 6 {
 		t.Errorf("%d programs run in the folder, want etcd, three of Kubernetes, kwok and our server:\n%s", n, strings.Join(processes(t, state), "\n"))
 	}
-	for _, kubeconfig := range []string{shared.kubeconfig, second.kubeconfig} {
+	for _, kubeconfig := range []string{shared.Kubeconfig, second.Kubeconfig} {
 		kubectl(t, "--kubeconfig="+kubeconfig, "get", "ew", "--all-namespaces")
 	}
-	if err := second.stop(); err != nil {
+	if err := second.Stop(); err != nil {
 		t.Error(err)
 	}
 	nothingLeft(t, state)
@@ -225,14 +227,14 @@ func TestAFailedStartLeavesNothing(t *testing.T) {
 
 // Mistakes of configuration are told in a line.
 func TestTheServerRefusesWhatItCannotUse(t *testing.T) {
-	port := strings.TrimPrefix(fields(t, shared.output, "==> elasticweb-apiserver")[3], "https://127.0.0.1:")
+	port := strings.TrimPrefix(fields(t, shared.Output, "==> elasticweb-apiserver")[3], "https://127.0.0.1:")
 	for _, tt := range []struct {
 		name string
 		args []string
 		want string
 	}{
 		{"a busy port", []string{"--secure-port=" + port, "--bind-address=127.0.0.1", "--data-dir=" + stateFolder(t)}, "127.0.0.1:" + port + " is in use"},
-		{"a folder in use", []string{"--data-dir=" + filepath.Join(shared.state, "elasticweb-apiserver")}, "in use by another process"},
+		{"a folder in use", []string{"--data-dir=" + filepath.Join(shared.State, "elasticweb-apiserver")}, "in use by another process"},
 		{"a limit of 0", []string{"--max-replicas-per-elasticweb=0"}, "--max-replicas-per-elasticweb is 0: it must be 1 or more"},
 		{"a typo", []string{"--max-replica=3"}, "unknown flag: --max-replica"},
 		{"an argument", []string{"start"}, `unknown command "start"`},
@@ -240,7 +242,7 @@ func TestTheServerRefusesWhatItCannotUse(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			args := append([]string{"--kubeconfig=" + shared.kubeconfig}, tt.args...)
+			args := append([]string{"--kubeconfig=" + shared.Kubeconfig}, tt.args...)
 			output, err := exec.CommandContext(ctx, filepath.Join(root, "bin", "elasticweb-apiserver"), args...).CombinedOutput()
 			if err == nil || ctx.Err() != nil {
 				t.Fatalf("it did not refuse: %v", err)

@@ -26,6 +26,15 @@ const kwokNodes = "type=kwok"
 // a unix socket's name can be.
 const etcdSocket = "unix://etcd.sock:0"
 
+// auditPolicy notes, in logs/audit.log, every request that our server makes, and no other.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    users: ["` + ServerUser + `"]
+`
+
 func (p *Plane) startAPI(port int) error {
 	if err := p.component("etcd",
 		"--name=local",
@@ -39,7 +48,12 @@ func (p *Plane) startAPI(port int) error {
 	); err != nil {
 		return err
 	}
+	policy := filepath.Join(p.state, "audit-policy.yaml")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return err
+	}
 	return p.component("kube-apiserver",
+		"--audit-policy-file="+policy, "--audit-log-path="+filepath.Join(p.state, "logs", "audit.log"),
 		"--etcd-servers="+etcdSocket,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		// There is one, on loopback; the endpoints of the Service "kubernetes" may not be loopback addresses.
