@@ -51,22 +51,20 @@ func startCluster(ctx context.Context, o options, state *stateFolder, say func(f
 	}()
 	say("    ready after %s", since(begin))
 	c := &cluster{group: p.Group, state: state, self: self, kubeconfig: p.Kubeconfig}
-	if o.withoutServer {
-		begin = time.Now()
-		if err := p.StartControllers(ctx); err != nil {
-			return nil, nil, err
-		}
-		say("    controllers ready after %s", since(begin))
-		return c, p.Stop, nil
-	}
 	port, err := p.Port()
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.startServer(ctx, o, serverConfig{
+	s := serverConfig{
 		binary: server, kubeconfig: p.ServerKubeconfig, address: "127.0.0.1", port: port, service: loopbackService, servicePort: port,
-	}, say); err != nil {
+	}
+	if err := c.register(ctx, o, s); err != nil {
 		return nil, nil, err
+	}
+	if !o.withoutServer {
+		if err := c.startServer(ctx, s, say); err != nil {
+			return nil, nil, err
+		}
 	}
 	begin = time.Now()
 	say("==> kube-controller-manager, kube-scheduler, kwok with a Node")
@@ -88,16 +86,17 @@ type serverConfig struct {
 	servicePort int
 }
 
-// startServer registers the server and starts it, and returns when its API is served by aggregation.
-func (c *cluster) startServer(ctx context.Context, o options, s serverConfig, say func(format string, args ...any)) error {
-	say("==> elasticweb-apiserver at https://%s:%d", s.address, s.port)
+// register tells the cluster of the server. The rights come before the server that needs them.
+func (c *cluster) register(ctx context.Context, o options, s serverConfig) error {
 	if err := writeRegistration(c.registration(), filepath.Join(o.artifacts, "deploy", "registration"), s.service, s.servicePort); err != nil {
 		return err
 	}
-	// The rights come before the server that needs them.
-	if err := c.quietly(ctx, "apply", "-k", c.registration()); err != nil {
-		return err
-	}
+	return c.quietly(ctx, "apply", "-k", c.registration())
+}
+
+// startServer starts the server, and returns when its API is served by aggregation.
+func (c *cluster) startServer(ctx context.Context, s serverConfig, say func(format string, args ...any)) error {
+	say("==> elasticweb-apiserver at https://%s:%d", s.address, s.port)
 	begin := time.Now()
 	if err := c.group.Run("elasticweb-apiserver", nil, s.binary,
 		"--kubeconfig="+s.kubeconfig,

@@ -64,10 +64,14 @@ func runCurrent(ctx context.Context, o options) (err error) {
 		}
 	}
 	defer func() { err = errors.Join(err, c.leave()) }()
-	if err := c.startServer(ctx, o, serverConfig{
+	s := serverConfig{
 		binary: server, kubeconfig: c.kubeconfig, address: "0.0.0.0", port: currentPort,
 		service: advertisedService(address, currentPort), servicePort: 443,
-	}, say); err != nil {
+	}
+	if err := c.register(ctx, o, s); err != nil {
+		return err
+	}
+	if err := c.startServer(ctx, s, say); err != nil {
 		return err
 	}
 	return show(ctx, c, o)

@@ -64,7 +64,7 @@ func command() *cobra.Command {
 	}
 	serve.Flags().BoolVar(&o.untilEOF, "until-eof", false, "stop when standard input ends, too: it does when the caller dies")
 
-	serve.Flags().BoolVar(&o.withoutServer, "without-server", false, "run Kubernetes only: the caller starts the server")
+	serve.Flags().BoolVar(&o.withoutServer, "without-server", false, "register the server, but leave it to the caller to start it at the port of the APIService")
 
 	root.AddCommand(run, serve,
 		&cobra.Command{

@@ -79,6 +79,8 @@ func New() *Options {
 	// Restarting us does not heal etcd, so it is no part of /livez; /readyz gets its check by hand.
 	o.Etcd.SkipHealthEndpoints = true
 	o.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
+	// Without it, whoever watches holds up the stop for a minute.
+	o.ServerRun.ShutdownWatchTerminationGracePeriod = 10 * time.Second
 	addPlugins(o.Recommended.Admission)
 	o.Recommended.SecureServing.BindPort = 8443
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
