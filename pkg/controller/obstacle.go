@@ -49,6 +49,9 @@ func refusal(kind string, err error) error {
 		return fmt.Errorf("apply the %s: %w", kind, err)
 	case apierrors.IsForbidden(err) && says("exceeded quota", "failed quota", "insufficient quota"):
 		return stalled("QuotaExceeded")
+	// Policies and webhooks choose the code of their refusal, 422 unless told otherwise: it would pass for a fault of the template.
+	case says("denied request", "denied the request"):
+		return stalled("Rejected")
 	case apierrors.IsForbidden(err):
 		return stalled("Forbidden")
 	// The allocator answers 422 for a port that is taken or out of range, and 500 when it has none left.
@@ -61,8 +64,7 @@ func refusal(kind string, err error) error {
 	// Apply tells list items by their keys. Two with the same, or one without, it answers with a 500.
 	case says("failed to create typed patch object") && kind == "Deployment":
 		return stalled("InvalidTemplate")
-	// A webhook that gives no reason answers 400.
-	case apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err), says("denied the request"):
+	case apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return stalled("Rejected")
 	default:
 		return fmt.Errorf("apply the %s: %w", kind, err)

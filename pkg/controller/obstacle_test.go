@@ -33,7 +33,10 @@ func TestRefusal(t *testing.T) {
 		{"quota that wants more said", "Deployment", forbidden("failed quota: q: must specify limits.cpu"), "QuotaExceeded"},
 		{"quota that is new", "Service", forbidden("status unknown for quota: q"), "retry"},
 		{"admission that has just started", "Service", forbidden("not yet ready to handle request"), "retry"},
-		{"a policy", "Deployment", forbidden("ValidatingAdmissionPolicy 'p' denied request"), "Forbidden"},
+		{"a policy", "Deployment", forbidden("ValidatingAdmissionPolicy 'p' denied request"), "Rejected"},
+		{"a policy that calls it invalid", "Deployment", apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "web", field.ErrorList{
+			field.Invalid(nil, nil, "ValidatingAdmissionPolicy 'p' denied request")}), "Rejected"},
+		{"no right to", "Deployment", forbidden("User \"x\" cannot patch"), "Forbidden"},
 		{"a port that is taken", "Service", invalid("spec.ports[0].nodePort"), "NodePortUnavailable"},
 		{"no port left", "Service", apierrors.NewInternalError(errors.New("failed to allocate a nodePort: range is full")), "NodePortUnavailable"},
 		{"another fault of a Service", "Service", invalid("spec.type"), "Invalid"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
 	"elasticweb.example.com/test/cluster"
 )
@@ -143,6 +145,12 @@ func start(t *testing.T, name string, port int, flags ...string) *replica {
 	if r.web, err = versioned.NewForConfig(rest.CopyConfig(direct)); err != nil {
 		t.Fatal(err)
 	}
+	// A new connection each time: one that was made before the server knew whose client certificates to ask for stays without.
+	fresh, err := rest.TLSConfigFor(direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: fresh, DisableKeepAlives: true}}
 	cluster.Eventually(t, name+" to be ready", func(ctx context.Context) (bool, string) {
 		select {
 		case <-r.exited:
@@ -150,8 +158,17 @@ func start(t *testing.T, name string, port int, flags ...string) *replica {
 			t.Fatalf("%s has ended:\n%s", name, text)
 		default:
 		}
-		err := r.raw.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-		return err == nil, fmt.Sprint(err)
+		for _, path := range []string{"/readyz", "/apis/" + v1.GroupName} {
+			response, err := client.Get(direct.Host + path)
+			if err != nil {
+				return false, err.Error()
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return false, path + ": " + response.Status
+			}
+		}
+		return true, ""
 	})
 	return r
 }
