@@ -77,6 +77,7 @@ func Issue(dir, service, namespace string, now time.Time) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
+	expiration.WithLabelValues().Set(float64(leaf.NotAfter.Unix()))
 	return &Pair{Cert: certPEM, Key: keyPEM, CABundle: caPEM}, nil
 }
 

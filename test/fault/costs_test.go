@@ -103,7 +103,9 @@ func TestARestartWritesNothing(t *testing.T) {
 			t.Errorf("%d objects: the restarted server wrote: %s", objects, describe(writes))
 		}
 		// Access reviews are asked for whoever asks us, and the list of schemas by the clock.
-		requests[objects] = count(seen, func(r request) bool { return r.ObjectRef.Resource != "subjectaccessreviews" && r.RequestURI != "/openapi/v3" })
+		requests[objects] = count(seen, func(r request) bool {
+			return r.ObjectRef.Resource != "subjectaccessreviews" && r.RequestURI != "/openapi/v3"
+		})
 	}
 	if !maps.Equal(requests[50], requests[500]) {
 		t.Errorf("requests after a restart:\nwith  50 objects: %s\nwith 500 objects: %s", describe(requests[50]), describe(requests[500]))
