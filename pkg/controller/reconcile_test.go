@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -77,5 +78,15 @@ func TestChildrenAreWrittenUnless(t *testing.T) {
 				t.Errorf("%d child writes, want %d", writes, tt.want)
 			}
 		})
+	}
+}
+
+// An object that brings a panic about is one that is tried again, and not the end of the server.
+func TestAPanicIsAnError(t *testing.T) {
+	web := sample()
+	c, _ := newController(t, web, corev1.NamespaceActive)
+	c.statuses = nil
+	if _, err := c.pass(t.Context(), cache.MetaObjectToName(web)); err == nil || !strings.Contains(err.Error(), "panic: ") {
+		t.Errorf("error = %v, want the panic", err)
 	}
 }

@@ -117,7 +117,7 @@ func (c *Cluster) Stop() error {
 }
 
 // Kubectl runs kubectl and returns its standard output; it fails the test if kubectl does.
-func (c *Cluster) Kubectl(t *testing.T, args ...string) string {
+func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	output, errors, err := c.TryKubectl(t, "", args...)
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *Cluster) Kubectl(t *testing.T, args ...string) string {
 }
 
 // TryKubectl runs kubectl, which may fail.
-func (c *Cluster) TryKubectl(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
+func (c *Cluster) TryKubectl(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	// The test's own context has ended when its clean-up begins.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*Limit)
@@ -154,7 +154,7 @@ func (c *Cluster) KubectlEnv() []string {
 }
 
 // Namespace makes a namespace for the test, and deletes it afterwards.
-func (c *Cluster) Namespace(t *testing.T) string {
+func (c *Cluster) Namespace(t testing.TB) string {
 	t.Helper()
 	name := NamespaceOf(t)
 	c.Kubectl(t, "create", "namespace", name)
@@ -167,13 +167,13 @@ func (c *Cluster) Namespace(t *testing.T) string {
 }
 
 // NamespaceOf is the name of the namespace of the test.
-func NamespaceOf(t *testing.T) string {
+func NamespaceOf(t testing.TB) string {
 	name := "t-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
 	return name[:min(len(name), 61)]
 }
 
 // Eventually waits until the condition holds; what it says while it does not is in the failure.
-func Eventually(t *testing.T, what string, condition func(context.Context) (ok bool, now string)) {
+func Eventually(t testing.TB, what string, condition func(context.Context) (ok bool, now string)) {
 	t.Helper()
 	now := ""
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Limit, true, func(ctx context.Context) (ok bool, err error) {

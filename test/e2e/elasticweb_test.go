@@ -145,6 +145,20 @@ func TestCapacityFollowsTheDemand(t *testing.T) {
 	}
 }
 
+// What a Pod takes changes, and with it the capacity that the same Pods are.
+func TestCapacityFollowsWhatAPodTakes(t *testing.T) {
+	w := web("web", namespace(t))
+	w.Spec.SinglePodsQPS, w.Spec.TotalQPS = ptr.To[int32](500), ptr.To[int32](600)
+	create(t, w)
+	if got := ready(t, w.Namespace, w.Name, 2); *got.Status.RealQPS != 1000 {
+		t.Errorf("realQPS = %d, want 1000", *got.Status.RealQPS)
+	}
+	patch(t, w, `{"spec":{"singlePodsQPS":400}}`)
+	if got := ready(t, w.Namespace, w.Name, 2); *got.Status.RealQPS != 800 {
+		t.Errorf("realQPS = %d, want 800", *got.Status.RealQPS)
+	}
+}
+
 func TestANewImageRollsOut(t *testing.T) {
 	w := create(t, web("web", namespace(t)))
 	ready(t, w.Namespace, w.Name, 3)
@@ -230,9 +244,17 @@ func TestDriftIsRepairedAndOthersFieldsStay(t *testing.T) {
 		return err == nil && *deployment.Spec.Replicas == 3, fmt.Sprint(*deployment.Spec.Replicas, err)
 	})
 	ready(t, w.Namespace, w.Name, 3)
-	if deployment, _ := children(t, w); deployment.Annotations["example.com/mine"] != "1" {
+	deployment, _ := children(t, w)
+	if deployment.Annotations["example.com/mine"] != "1" {
 		t.Error("an annotation that somebody else set is gone")
 	}
+	// While the Service stays: the seed never came out of that.
+	kubectl(t, "delete", "deployment", w.Name, "-n", w.Namespace)
+	eventually(t, "another Deployment", func(ctx context.Context) (bool, string) {
+		another, err := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		return err == nil && another.UID != deployment.UID, fmt.Sprint(err)
+	})
+	ready(t, w.Namespace, w.Name, 3)
 }
 
 // Once all is as asked, a pass changes nothing: the children keep their resource versions whatever wakes the controller.

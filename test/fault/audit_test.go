@@ -38,7 +38,7 @@ type audit struct{ offset int64 }
 
 func auditLog() string { return filepath.Join(plane.State, "logs", "audit.log") }
 
-func auditFromNow(t *testing.T) *audit {
+func auditFromNow(t testing.TB) *audit {
 	t.Helper()
 	info, err := os.Stat(auditLog())
 	if err != nil {
@@ -48,7 +48,7 @@ func auditFromNow(t *testing.T) *audit {
 }
 
 // requests are those answered since; of a watch, those begun.
-func (a *audit) requests(t *testing.T) (found []request) {
+func (a *audit) requests(t testing.TB) (found []request) {
 	t.Helper()
 	text, err := os.ReadFile(auditLog())
 	if err != nil {

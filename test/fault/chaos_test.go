@@ -97,7 +97,7 @@ func (c *chaos) patchService(ctx context.Context, name, body string) error {
 }
 
 // rage does harm for a while, twenty times a second.
-func (c *chaos) rage(ctx context.Context, t *testing.T, seed uint64, duration time.Duration) {
+func (c *chaos) rage(ctx context.Context, t testing.TB, seed uint64, duration time.Duration) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for end := time.Now().Add(duration); time.Now().Before(end); time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond) {
 		harm := harms[random.IntN(len(harms))]
@@ -115,7 +115,7 @@ func (c *chaos) rage(ctx context.Context, t *testing.T, seed uint64, duration ti
 }
 
 // foreign are objects that are not ours: some in the way of an ElasticWeb, some that look like ours.
-func foreign(t *testing.T, ns string) {
+func foreign(t testing.TB, ns string) {
 	t.Helper()
 	labels := map[string]string{v1.NameLabel: "web0"}
 	for i := range 5 {
@@ -150,7 +150,7 @@ func foreign(t *testing.T, ns string) {
 }
 
 // foreignVersions are the generations and resource versions of what is not ours.
-func foreignVersions(t *testing.T, ns string) (found string) {
+func foreignVersions(t testing.TB, ns string) (found string) {
 	t.Helper()
 	for i := range 5 {
 		for _, name := range []string{fmt.Sprint("taken", i), fmt.Sprint("lookalike", i)} {
@@ -166,7 +166,7 @@ func foreignVersions(t *testing.T, ns string) (found string) {
 
 // collectorKnows returns when the garbage collector acts on ElasticWebs. It learns of an API that was not served when it began
 // only at its next look around, half a minute later.
-func collectorKnows(t *testing.T, r *replica, ns string) {
+func collectorKnows(t testing.TB, r *replica, ns string) {
 	t.Helper()
 	probe := create(t, r.web, web(ns, "probe"))
 	ready(t, r.web, probe, 1)
@@ -240,7 +240,7 @@ func TestChaos(t *testing.T) {
 
 // heals waits until all that must hold of an ElasticWeb and its children does. A child that was given away, or has lost both its
 // label and its owner, is foreign now: it has to have been left alone, and goes.
-func (c *chaos) heals(t *testing.T, name string) {
+func (c *chaos) heals(t testing.TB, name string) {
 	t.Helper()
 	begin, was := time.Now(), ""
 	defer func() {

@@ -19,7 +19,7 @@ import (
 )
 
 // versions are the resource versions of all ElasticWebs, Deployments and Services of a namespace, and its Events.
-func versions(t *testing.T, r *replica, namespace string) map[string]string {
+func versions(t testing.TB, r *replica, namespace string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	add := func(kind string, object metav1.Object) {
@@ -58,7 +58,7 @@ func versions(t *testing.T, r *replica, namespace string) map[string]string {
 
 // restart starts the server on what it left behind, waits until it has looked at every object, and returns what it asked of
 // the host meanwhile.
-func restart(t *testing.T, objects int) (*replica, []request) {
+func restart(t testing.TB, objects int) (*replica, []request) {
 	t.Helper()
 	audit := auditFromNow(t)
 	r := serve(t, "restarted")
@@ -127,7 +127,7 @@ func TestARestartWritesNothing(t *testing.T) {
 }
 
 // statuses follows the writes of an ElasticWeb's status.
-func statuses(t *testing.T, r *replica, ns, name string) func() []v1.ElasticWeb {
+func statuses(t testing.TB, r *replica, ns, name string) func() []v1.ElasticWeb {
 	t.Helper()
 	watch, err := r.web.ElasticwebV1().ElasticWebs(ns).Watch(t.Context(), metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
@@ -219,7 +219,7 @@ func story(seen []v1.ElasticWeb) (s string) {
 }
 
 // othersGone waits until the namespaces of earlier tests are gone: what goes on in them is asked of us.
-func othersGone(t *testing.T, mine string) {
+func othersGone(t testing.TB, mine string) {
 	t.Helper()
 	cluster.Eventually(t, "the namespaces of earlier tests to be gone", func(ctx context.Context) (bool, string) {
 		namespaces, err := plane.Kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})

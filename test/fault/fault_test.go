@@ -47,7 +47,7 @@ func web(namespace, name string) *v1.ElasticWeb {
 	}
 }
 
-func create(t *testing.T, client versioned.Interface, web *v1.ElasticWeb) *v1.ElasticWeb {
+func create(t testing.TB, client versioned.Interface, web *v1.ElasticWeb) *v1.ElasticWeb {
 	t.Helper()
 	created, err := client.ElasticwebV1().ElasticWebs(web.Namespace).Create(t.Context(), web, metav1.CreateOptions{})
 	if err != nil {
@@ -57,7 +57,7 @@ func create(t *testing.T, client versioned.Interface, web *v1.ElasticWeb) *v1.El
 }
 
 // demand sets totalQPS through the server that the client leads to.
-func demand(t *testing.T, client versioned.Interface, web *v1.ElasticWeb, total int32) {
+func demand(t testing.TB, client versioned.Interface, web *v1.ElasticWeb, total int32) {
 	t.Helper()
 	if err := tryDemand(t.Context(), client, web, total); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func tryDemand(ctx context.Context, client versioned.Interface, web *v1.ElasticW
 }
 
 // ready waits until the ElasticWeb says that it is, with so many Pods.
-func ready(t *testing.T, client versioned.Interface, web *v1.ElasticWeb, pods int32) {
+func ready(t testing.TB, client versioned.Interface, web *v1.ElasticWeb, pods int32) {
 	t.Helper()
 	cluster.Eventually(t, fmt.Sprintf("%s to be Ready with %d Pods", web.Name, pods), func(ctx context.Context) (bool, string) {
 		now, err := client.ElasticwebV1().ElasticWebs(web.Namespace).Get(ctx, web.Name, metav1.GetOptions{})
@@ -88,7 +88,7 @@ func isReady(web *v1.ElasticWeb) bool {
 }
 
 // replicasBecome waits until the Deployment is to have so many replicas, and returns it.
-func replicasBecome(t *testing.T, namespace, name string, replicas int32) (deployment *appsv1.Deployment) {
+func replicasBecome(t testing.TB, namespace, name string, replicas int32) (deployment *appsv1.Deployment) {
 	t.Helper()
 	cluster.Eventually(t, fmt.Sprintf("Deployment %s to have %d replicas", name, replicas), func(ctx context.Context) (bool, string) {
 		var err error
@@ -101,7 +101,7 @@ func replicasBecome(t *testing.T, namespace, name string, replicas int32) (deplo
 }
 
 // allReady waits until every ElasticWeb of the namespace is Ready, and there are so many.
-func allReady(t *testing.T, client versioned.Interface, namespace string, count int) {
+func allReady(t testing.TB, client versioned.Interface, namespace string, count int) {
 	t.Helper()
 	deadline := time.Now().Add(5 * cluster.Limit)
 	for {

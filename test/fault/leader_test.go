@@ -22,7 +22,7 @@ func lease() []string {
 }
 
 // leaderAndStandBy are two replicas, the first of which leads, and an ElasticWeb of theirs that is Ready with one Pod.
-func leaderAndStandBy(t *testing.T) (leader, standby *replica, w *v1.ElasticWeb) {
+func leaderAndStandBy(t testing.TB) (leader, standby *replica, w *v1.ElasticWeb) {
 	t.Helper()
 	ns := plane.Namespace(t)
 	leader = serve(t, "leader", lease()...)
@@ -48,7 +48,7 @@ func (h *history) String() string {
 	return fmt.Sprint(h.values)
 }
 
-func watchReplicas(t *testing.T, w *v1.ElasticWeb) *history {
+func watchReplicas(t testing.TB, w *v1.ElasticWeb) *history {
 	t.Helper()
 	watch, err := plane.Kube.AppsV1().Deployments(w.Namespace).Watch(t.Context(), metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", w.Name).String(),
@@ -75,7 +75,7 @@ func watchReplicas(t *testing.T, w *v1.ElasticWeb) *history {
 }
 
 // takesOver changes the demand once the old leader is gone, and measures until the cluster shows that the new one acts on it.
-func takesOver(t *testing.T, standby *replica, w *v1.ElasticWeb, how string) {
+func takesOver(t testing.TB, standby *replica, w *v1.ElasticWeb, how string) {
 	t.Helper()
 	begin := time.Now()
 	demand(t, standby.web, w, 200)

@@ -16,7 +16,7 @@ import (
 	"elasticweb.example.com/test/cluster"
 )
 
-func stalled(t *testing.T, r *replica, w *v1.ElasticWeb, reason, message string) {
+func stalled(t testing.TB, r *replica, w *v1.ElasticWeb, reason, message string) {
 	t.Helper()
 	cluster.Eventually(t, fmt.Sprintf("%s to be Stalled for %s", w.Name, reason), func(ctx context.Context) (bool, string) {
 		now, err := r.web.ElasticwebV1().ElasticWebs(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})

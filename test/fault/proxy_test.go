@@ -20,7 +20,7 @@ type proxy struct {
 }
 
 // newProxy listens at the address, and leads to the target.
-func newProxy(t *testing.T, address, target string) *proxy {
+func newProxy(t testing.TB, address, target string) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -39,7 +39,7 @@ type replica struct {
 }
 
 // serve starts a replica that serves what the APIService leads to, and returns when it is ready.
-func serve(t *testing.T, name string, flags ...string) *replica {
+func serve(t testing.TB, name string, flags ...string) *replica {
 	t.Helper()
 	registered, err := plane.Kube.Discovery().RESTClient().Get().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices/v1.elasticweb.example.com").DoRaw(t.Context())
 	if err != nil {
@@ -59,7 +59,7 @@ func serve(t *testing.T, name string, flags ...string) *replica {
 }
 
 // standBy starts a replica that the APIService does not lead to.
-func standBy(t *testing.T, name string, flags ...string) *replica {
+func standBy(t testing.TB, name string, flags ...string) *replica {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +70,7 @@ func standBy(t *testing.T, name string, flags ...string) *replica {
 	return start(t, name, port, flags...)
 }
 
-func start(t *testing.T, name string, port int, flags ...string) *replica {
+func start(t testing.TB, name string, port int, flags ...string) *replica {
 	t.Helper()
 	admin, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
 	if err != nil {
@@ -182,7 +182,7 @@ func (r *replica) stop() {
 }
 
 // metric is the sum of the samples whose line begins so.
-func (r *replica) metric(t *testing.T, begin string) (sum float64) {
+func (r *replica) metric(t testing.TB, begin string) (sum float64) {
 	t.Helper()
 	text, err := r.raw.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 	if err != nil {
@@ -202,11 +202,11 @@ func (r *replica) metric(t *testing.T, begin string) (sum float64) {
 }
 
 // leads says whether the replica is the leader, in its own view.
-func (r *replica) leads(t *testing.T) bool {
+func (r *replica) leads(t testing.TB) bool {
 	return r.metric(t, `leader_election_master_status{name="elasticweb-apiserver"}`) == 1
 }
 
-func awaitLeader(t *testing.T, r *replica) {
+func awaitLeader(t testing.TB, r *replica) {
 	t.Helper()
 	cluster.Eventually(t, r.name+" to lead", func(context.Context) (bool, string) { return r.leads(t), "it does not" })
 }
