@@ -74,6 +74,11 @@ func TestFence(t *testing.T) {
 			f.open(time.Now().Add(lease))
 			time.AfterFunc(lease-1, func() { f.open(time.Now().Add(lease)) })
 		}, method: http.MethodPatch, takes: lease + 1, wantReached: 1},
+		{name: "renewed, and then it runs out in flight", prepare: func(f *Fence) {
+			f.open(time.Now().Add(lease))
+			time.Sleep(lease / 2)
+			f.open(time.Now().Add(lease))
+		}, method: http.MethodPatch, takes: lease + 1, want: ErrNotLeader, wantReached: 1},
 		{name: "lost", prepare: func(f *Fence) {
 			f.open(time.Now().Add(lease))
 			f.lose()
