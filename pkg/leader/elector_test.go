@@ -35,9 +35,10 @@ type connection struct {
 	coordinationv1client.LeaseInterface
 	host *host
 
-	mu      sync.Mutex
-	parted  bool
-	updates int
+	mu     sync.Mutex
+	parted bool
+	// slow is how long an answer takes after what was asked for is done.
+	slow time.Duration
 	// onUpdate sees what is sent.
 	onUpdate func(*coordinationv1.Lease)
 }
@@ -110,7 +111,13 @@ func (c *connection) Update(ctx context.Context, lease *coordinationv1.Lease, _ 
 	version, _ := strconv.Atoi(lease.ResourceVersion)
 	c.host.lease = lease.DeepCopy()
 	c.host.lease.ResourceVersion = strconv.Itoa(version + 1)
-	return c.host.lease.DeepCopy(), nil
+	answer := c.host.lease.DeepCopy()
+	if c.slow > 0 {
+		c.host.mu.Unlock()
+		time.Sleep(c.slow)
+		c.host.mu.Lock()
+	}
+	return answer, nil
 }
 
 // candidate is one process.
@@ -265,6 +272,38 @@ func TestAPartedLeaderStopsBeforeTheNextBegins(t *testing.T) {
 		<-first.stopped
 		<-second.stopped
 	})
+}
+
+// The others count from the moment when the lease was renewed, and so must its holder, however late it hears of it.
+func TestALateAnswerDoesNotLengthenTheLease(t *testing.T) {
+	// client-go's pauses are random.
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			h := &host{}
+			first := contend(t.Context(), h, "first", 0)
+			until(t, 0, "first leads", first.isLeading)
+			second := contend(t.Context(), h, "second", 0)
+			first.slow = 4500 * time.Millisecond
+			time.Sleep(time.Minute)
+			if !first.isLeading() {
+				t.Error("a slow host has cost the lease")
+			}
+			first.part(true)
+			both := false
+			until(t, time.Minute, "second leads", func() bool {
+				both = both || second.isLeading() && first.mayWrite()
+				return second.isLeading()
+			})
+			if both {
+				t.Error("both may write")
+			}
+			first.part(false)
+			first.stop()
+			second.stop()
+			<-first.stopped
+			<-second.stopped
+		})
+	}
 }
 
 // client-go releases by what it last wrote, on the resourceVersion that it has just read: that would be the successor's.
