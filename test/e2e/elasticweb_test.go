@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -228,33 +229,52 @@ func TestANamespaceCanBeDeleted(t *testing.T) {
 	}
 }
 
-// Drift in what we own is repaired; what others add is theirs.
+// Drift in what we own is repaired as soon as the watch shows it; what others add is theirs. In particular a Deployment that goes
+// while the Service stays: the seed never came out of that.
 func TestDriftIsRepairedAndOthersFieldsStay(t *testing.T) {
 	w := create(t, web("web", namespace(t)))
 	ready(t, w.Namespace, w.Name, 3)
-	kubectl(t, "annotate", "deployment", w.Name, "-n", w.Namespace, "example.com/mine=1")
-	kubectl(t, "scale", "deployment", w.Name, "-n", w.Namespace, "--replicas=7")
-	kubectl(t, "delete", "service", w.Name, "-n", w.Namespace)
-	eventually(t, "3 replicas and a Service again", func(ctx context.Context) (bool, string) {
-		deployment, err := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
-		if err != nil {
-			return false, err.Error()
+	kubectl(t, "annotate", "deployment/web", "service/web", "-n", w.Namespace, "example.com/mine=1")
+	for _, drift := range [][]string{
+		{"scale", "deployment/web", "--replicas=7"},
+		{"set", "image", "deployment/web", "web=other"},
+		{"label", "deployment/web", "app.kubernetes.io/name=other", "--overwrite"},
+		{"patch", "service/web", "--type=merge", "-p", `{"spec":{"selector":{"elasticweb.example.com/name":"other"}}}`},
+		{"delete", "service/web"},
+		{"delete", "deployment/web"},
+	} {
+		// No event but that of the drift is due, and the look without an event comes only after 30 s.
+		time.Sleep(time.Second)
+		deployment, service := children(t, w)
+		kubectl(t, append(drift, "-n", w.Namespace)...)
+		begin := time.Now()
+		eventually(t, "the repair of "+strings.Join(drift, " "), func(ctx context.Context) (bool, string) {
+			now, err := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+			if err != nil {
+				return false, err.Error()
+			}
+			nowService, err := shared.Kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+			if err != nil {
+				return false, err.Error()
+			}
+			return *now.Spec.Replicas == 3 && now.Spec.Template.Spec.Containers[0].Image == w.Spec.Image &&
+				now.Labels["app.kubernetes.io/name"] == "elasticweb" && nowService.Spec.Selector[v1.NameLabel] == "web" &&
+				(drift[0] != "delete" || now.UID != deployment.UID || nowService.UID != service.UID), "not repaired"
+		})
+		if took := time.Since(begin); took > 15*time.Second {
+			t.Errorf("repaired after %v: not by the event", took)
 		}
-		_, err = shared.Kube.CoreV1().Services(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
-		return err == nil && *deployment.Spec.Replicas == 3, fmt.Sprint(*deployment.Spec.Replicas, err)
-	})
-	ready(t, w.Namespace, w.Name, 3)
-	deployment, _ := children(t, w)
-	if deployment.Annotations["example.com/mine"] != "1" {
-		t.Error("an annotation that somebody else set is gone")
+		ready(t, w.Namespace, w.Name, 3)
+		if drift[0] != "delete" {
+			deployment, service = children(t, w)
+			if deployment.Annotations["example.com/mine"] != "1" || service.Annotations["example.com/mine"] != "1" {
+				t.Errorf("%v: an annotation that somebody else set is gone", drift)
+			}
+		}
+		if drift[0] == "delete" {
+			kubectl(t, "annotate", "deployment/web", "service/web", "-n", w.Namespace, "example.com/mine=1", "--overwrite")
+		}
 	}
-	// While the Service stays: the seed never came out of that.
-	kubectl(t, "delete", "deployment", w.Name, "-n", w.Namespace)
-	eventually(t, "another Deployment", func(ctx context.Context) (bool, string) {
-		another, err := shared.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
-		return err == nil && another.UID != deployment.UID, fmt.Sprint(err)
-	})
-	ready(t, w.Namespace, w.Name, 3)
 }
 
 // Once all is as asked, a pass changes nothing: the children keep their resource versions whatever wakes the controller.
