@@ -36,6 +36,16 @@ func stalled(t *testing.T, ns, name, reason, message string) {
 	})
 }
 
+// quota makes a quota, and returns when it binds.
+func quota(t *testing.T, ns, hard string) {
+	t.Helper()
+	kubectl(t, "create", "quota", "limit", "-n", ns, "--hard="+hard)
+	eventually(t, "the quota to be counted", func(context.Context) (bool, string) {
+		used := kubectl(t, "get", "quota", "limit", "-n", ns, "-o", "jsonpath={.status.used}")
+		return used != "", used
+	})
+}
+
 // Whatever stands in the way is reported, and when it goes all is well by itself.
 func TestObstacles(t *testing.T) {
 	const policy = `
@@ -66,25 +76,13 @@ spec:
 		},
 		{
 			name: "a quota of Deployments", reason: "QuotaExceeded", message: "exceeded quota",
-			put: func(t *testing.T, ns string) {
-				kubectl(t, "create", "quota", "none", "-n", ns, "--hard=count/deployments.apps=0")
-				eventually(t, "the quota to be counted", func(context.Context) (bool, string) {
-					used := kubectl(t, "get", "quota", "none", "-n", ns, "-o", "jsonpath={.status.used}")
-					return used != "", used
-				})
-			},
-			remove: func(t *testing.T, ns string) { kubectl(t, "delete", "quota", "none", "-n", ns) },
+			put:    func(t *testing.T, ns string) { quota(t, ns, "count/deployments.apps=0") },
+			remove: func(t *testing.T, ns string) { kubectl(t, "delete", "quota", "limit", "-n", ns) },
 		},
 		{
 			name: "a quota of Pods", reason: "QuotaExceeded", message: "exceeded quota",
-			put: func(t *testing.T, ns string) {
-				kubectl(t, "create", "quota", "one", "-n", ns, "--hard=count/pods=1")
-				eventually(t, "the quota to be counted", func(context.Context) (bool, string) {
-					used := kubectl(t, "get", "quota", "one", "-n", ns, "-o", "jsonpath={.status.used}")
-					return used != "", used
-				})
-			},
-			remove: func(t *testing.T, ns string) { kubectl(t, "delete", "quota", "one", "-n", ns) },
+			put:    func(t *testing.T, ns string) { quota(t, ns, "count/pods=1") },
+			remove: func(t *testing.T, ns string) { kubectl(t, "delete", "quota", "limit", "-n", ns) },
 		},
 		{
 			name: "a policy", reason: "Rejected", message: "no Deployments on Mondays",
