@@ -136,7 +136,10 @@ func TestANamesakeGetsItsOwnChildren(t *testing.T) {
 	}
 	defer watch.Stop()
 	for range 3 {
-		kubectl(t, "delete", "ew", "web", "-n", ns, "--wait=false")
+		// At once: kubectl takes longer than the collector.
+		if err := shared.Web.ElasticwebV1().ElasticWebs(ns).Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		create(t, web("web", ns))
 	}
 	last := ready(t, ns, "web", 3)
