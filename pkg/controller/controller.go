@@ -109,6 +109,7 @@ func New(config Config) (*Controller, error) {
 	for _, informer := range []cache.SharedIndexInformer{elasticWebs.Informer(), deployments.Informer(), services.Informer()} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
+			c.drain()
 			return nil, errors.Join(fmt.Errorf("watch for changes: %w", err), c.unsubscribe())
 		}
 		c.subscriptions = append(c.subscriptions, func() error { return informer.RemoveEventHandler(registration) })
@@ -132,7 +133,7 @@ func (c *Controller) Run(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("controller")
 	ctx = klog.NewContext(ctx, logger)
 
-	defer c.queue.ShutDown()
+	defer c.drain()
 	c.kubeInformers.StartWithContext(ctx)
 	defer c.kubeInformers.Shutdown()
 	defer func() {
@@ -145,7 +146,7 @@ func (c *Controller) Run(ctx context.Context) {
 	c.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})
 
 	logger.Info("Waiting for the caches of ElasticWebs, Deployments, Services and Namespaces")
-	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
+	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) || c.awaitFresh(ctx) != nil {
 		return
 	}
 	logger.Info("Started", "workers", c.config.Workers, "maxReplicasPerElasticWeb", c.config.MaxReplicas)
@@ -160,6 +161,18 @@ func (c *Controller) Run(ctx context.Context) {
 	workers.Wait()
 }
 
+// drain empties the queue, so that its metrics do not count for ever what the next term has in a queue of its own.
+func (c *Controller) drain() {
+	c.queue.ShutDown()
+	for {
+		key, shutdown := c.queue.Get()
+		if shutdown {
+			return
+		}
+		c.queue.Done(key)
+	}
+}
+
 func (c *Controller) work(ctx context.Context) {
 	for c.next(ctx) {
 	}
@@ -171,6 +184,9 @@ func (c *Controller) next(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
+	if ctx.Err() != nil {
+		return false
+	}
 
 	logger := klog.FromContext(ctx).WithValues("elasticWeb", klog.KRef(key.Namespace, key.Name))
 	begin := c.clock.Now()

@@ -121,7 +121,10 @@ func (e *Elector) term(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if !leading {
+		if leading {
+			// A host that renews the lease, and never answers a write, does not hold up the stop for ever.
+			time.AfterFunc(e.config.Times.RenewDeadline, stop)
+		} else {
 			stop()
 		}
 	})()

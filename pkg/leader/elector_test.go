@@ -243,6 +243,36 @@ func TestTheReleaseWaitsForWritesInFlight(t *testing.T) {
 	})
 }
 
+// A write that is never answered, while the lease is renewed, holds up the stop for no longer than the lease lasts.
+func TestAStopEndsWithoutAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{}
+		ctx, stop := context.WithCancel(t.Context())
+		fence := &Fence{}
+		stopped := make(chan struct{})
+		elector := NewElector(Config{
+			Client: &connection{host: h}, Namespace: "system", Name: "server", Identity: "first", Times: times, Fence: fence,
+			Lead: func(ctx context.Context) {
+				if err := send(ctx, fence.Transport(&roundTripper{delay: time.Hour}), http.MethodPatch); !errors.Is(err, ErrNotLeader) {
+					t.Errorf("the write got %v", err)
+				}
+			},
+		})
+		go func() {
+			defer close(stopped)
+			elector.Run(ctx)
+		}()
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		begin := time.Now()
+		stop()
+		<-stopped
+		if took, limit := time.Since(begin), times.RenewDeadline+times.LeaseDuration; took > limit {
+			t.Errorf("stopped after %v, want %v at most", took, limit)
+		}
+	})
+}
+
 func TestAPartedLeaderStopsBeforeTheNextBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{}

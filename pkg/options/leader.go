@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -24,7 +25,11 @@ import (
 // elector returns what contends for the lease, and does the leader's work.
 func (o *Options) elector(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte) (*leader.Elector, error) {
 	// The lease has a client of its own: nothing that the leader does delays its renewal, and the fence does not bind it.
-	leases, err := kubernetes.NewForConfig(withoutLimit(config.ClientConfig))
+	leaseConfig := rest.CopyConfig(config.ClientConfig)
+	leaseConfig.QPS = -1
+	// One request that hangs leaves time for another before the deadline.
+	leaseConfig.Timeout = max(o.LeaderElection.RenewDeadline/2, time.Second)
+	leases, err := kubernetes.NewForConfig(leaseConfig)
 	if err != nil {
 		return nil, fmt.Errorf("client of the host cluster: %w", err)
 	}
@@ -93,10 +98,4 @@ func (o *Options) lead(config *genericapiserver.RecommendedConfig, own ownClient
 		}
 		control.Run(ctx)
 	}, nil
-}
-
-func withoutLimit(config *rest.Config) *rest.Config {
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	return config
 }
