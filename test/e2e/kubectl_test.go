@@ -132,6 +132,7 @@ func TestKubectlDeletes(t *testing.T) {
 			ns := namespace(t)
 			create(t, web("web", ns))
 			ready(t, ns, "web", 3)
+			pods := kubectl(t, "get", "pods", "-n", ns, "-o", "name")
 			kubectl(t, "delete", "-n", ns, "ew/web", "--cascade="+cascade, "--timeout=60s")
 			if cascade == "orphan" {
 				deployment, err := shared.Kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
@@ -143,6 +144,9 @@ func TestKubectlDeletes(t *testing.T) {
 				ready(t, ns, "web", 3)
 				if again, err := shared.Kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{}); err != nil || again.UID != deployment.UID || len(again.OwnerReferences) != 1 {
 					t.Errorf("the orphan was not adopted: %v", err)
+				}
+				if after := kubectl(t, "get", "pods", "-n", ns, "-o", "name"); after != pods {
+					t.Errorf("the Pods were replaced: %s, before %s", after, pods)
 				}
 				return
 			}

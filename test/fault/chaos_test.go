@@ -292,23 +292,26 @@ func lost(child metav1.Object) bool {
 func wrongWith(w *v1.ElasticWeb, deployment *appsv1.Deployment, service *corev1.Service) string {
 	want := *w.Spec.TotalQPS / *w.Spec.SinglePodsQPS
 	container := deployment.Spec.Template.Spec.Containers[0]
-	for what, ok := range map[string]bool{
-		"the Deployment's owner":     metav1.IsControlledBy(deployment, w) && len(deployment.OwnerReferences) == 1,
-		"the Service's owner":        metav1.IsControlledBy(service, w) && len(service.OwnerReferences) == 1,
-		"the Deployment's label":     deployment.Labels[v1.NameLabel] == w.Name,
-		"the Service's label":        service.Labels[v1.NameLabel] == w.Name,
-		"replicas":                   *deployment.Spec.Replicas == want,
-		"the image":                  container.Image == w.Spec.Image && len(deployment.Spec.Template.Spec.Containers) == 1,
-		"the Pods' labels":           deployment.Spec.Template.Labels["app.kubernetes.io/component"] == "web",
-		"the Service's selector":     service.Spec.Selector[v1.NameLabel] == w.Name && len(service.Spec.Selector) == 1,
-		"status: Ready":              isReady(w),
-		"status.readyReplicas":       w.Status.ReadyReplicas == want && deployment.Status.ReadyReplicas == want,
-		"status.realQPS":             w.Status.RealQPS != nil && *w.Status.RealQPS == int64(want**w.Spec.SinglePodsQPS),
-		"status.nodePort":            w.Status.NodePort == service.Spec.Ports[0].NodePort,
-		"status: nothing is Stalled": apimeta.FindStatusCondition(w.Status.Conditions, v1.ConditionStalled) == nil,
+	for _, must := range []struct {
+		what string
+		ok   bool
+	}{
+		{"the Deployment's owner", metav1.IsControlledBy(deployment, w) && len(deployment.OwnerReferences) == 1},
+		{"the Service's owner", metav1.IsControlledBy(service, w) && len(service.OwnerReferences) == 1},
+		{"the Deployment's label", deployment.Labels[v1.NameLabel] == w.Name},
+		{"the Service's label", service.Labels[v1.NameLabel] == w.Name},
+		{"replicas", *deployment.Spec.Replicas == want},
+		{"the image", container.Image == w.Spec.Image && len(deployment.Spec.Template.Spec.Containers) == 1},
+		{"the Pods' labels", deployment.Spec.Template.Labels["app.kubernetes.io/component"] == "web"},
+		{"the Service's selector", service.Spec.Selector[v1.NameLabel] == w.Name && len(service.Spec.Selector) == 1},
+		{"status: Ready", isReady(w)},
+		{"status.readyReplicas", w.Status.ReadyReplicas == want && deployment.Status.ReadyReplicas == want},
+		{"status.realQPS", w.Status.RealQPS != nil && *w.Status.RealQPS == int64(want**w.Spec.SinglePodsQPS)},
+		{"status.nodePort", w.Status.NodePort == service.Spec.Ports[0].NodePort},
+		{"status: nothing is Stalled", apimeta.FindStatusCondition(w.Status.Conditions, v1.ConditionStalled) == nil},
 	} {
-		if !ok {
-			return "not as it must be: " + what
+		if !must.ok {
+			return fmt.Sprintf("%s; the Deployment says %+v, the ElasticWeb %+v", must.what, deployment.Status, w.Status)
 		}
 	}
 	return ""
