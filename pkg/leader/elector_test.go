@@ -46,9 +46,14 @@ type connection struct {
 func (c *connection) Leases(string) coordinationv1client.LeaseInterface { return c }
 
 func (c *connection) part(parted bool) {
+	c.change(func() { c.parted = parted })
+}
+
+// change changes the connection while it is in use.
+func (c *connection) change(how func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.parted = parted
+	how()
 }
 
 // reach hangs while the connection is parted, as packets that are dropped do.
@@ -100,8 +105,11 @@ func (c *connection) Update(ctx context.Context, lease *coordinationv1.Lease, _ 
 	if err := c.reach(ctx); err != nil {
 		return nil, err
 	}
-	if c.onUpdate != nil {
-		c.onUpdate(lease)
+	c.mu.Lock()
+	onUpdate, slow := c.onUpdate, c.slow
+	c.mu.Unlock()
+	if onUpdate != nil {
+		onUpdate(lease)
 	}
 	c.host.mu.Lock()
 	defer c.host.mu.Unlock()
@@ -112,9 +120,9 @@ func (c *connection) Update(ctx context.Context, lease *coordinationv1.Lease, _ 
 	c.host.lease = lease.DeepCopy()
 	c.host.lease.ResourceVersion = strconv.Itoa(version + 1)
 	answer := c.host.lease.DeepCopy()
-	if c.slow > 0 {
+	if slow > 0 {
 		c.host.mu.Unlock()
-		time.Sleep(c.slow)
+		time.Sleep(slow)
 		c.host.mu.Lock()
 	}
 	return answer, nil
@@ -196,11 +204,13 @@ func TestACleanStopHandsOver(t *testing.T) {
 		if second.isLeading() || !first.isLeading() || first.terms != 1 {
 			t.Fatal("the lease changed hands while it was renewed")
 		}
-		first.onUpdate = func(lease *coordinationv1.Lease) {
-			if *lease.Spec.HolderIdentity == "" && (first.isLeading() || first.mayWrite()) {
-				t.Error("the lease is released while the work goes on")
+		first.change(func() {
+			first.onUpdate = func(lease *coordinationv1.Lease) {
+				if *lease.Spec.HolderIdentity == "" && (first.isLeading() || first.mayWrite()) {
+					t.Error("the lease is released while the work goes on")
+				}
 			}
-		}
+		})
 		first.stop()
 		took := until(t, time.Minute, "second leads", second.isLeading)
 		// The work takes 2 s to end.
@@ -220,21 +230,22 @@ func TestTheReleaseWaitsForWritesInFlight(t *testing.T) {
 		h := &host{}
 		first := contend(t.Context(), h, "first", 0)
 		until(t, 0, "first leads", first.isLeading)
-		answered := false
+		writes := &roundTripper{delay: takes}
 		go func() {
-			if err := send(context.Background(), first.fence.Transport(&roundTripper{delay: takes}), http.MethodPatch); err != nil {
+			if err := send(context.Background(), first.fence.Transport(writes), http.MethodPatch); err != nil {
 				t.Errorf("the write in flight got %v", err)
 			}
-			answered = true
 		}()
 		synctest.Wait()
 		released := false
-		first.onUpdate = func(lease *coordinationv1.Lease) {
-			released = *lease.Spec.HolderIdentity == ""
-			if released && !answered {
-				t.Error("the lease is released while a write is in flight")
+		first.change(func() {
+			first.onUpdate = func(lease *coordinationv1.Lease) {
+				released = *lease.Spec.HolderIdentity == ""
+				if released && !writes.answered.Load() {
+					t.Error("the lease is released while a write is in flight")
+				}
 			}
-		}
+		})
 		first.stop()
 		<-first.stopped
 		if !released {
@@ -313,7 +324,7 @@ func TestALateAnswerDoesNotLengthenTheLease(t *testing.T) {
 			first := contend(t.Context(), h, "first", 0)
 			until(t, 0, "first leads", first.isLeading)
 			second := contend(t.Context(), h, "second", 0)
-			first.slow = 4500 * time.Millisecond
+			first.change(func() { first.slow = 4500 * time.Millisecond })
 			time.Sleep(time.Minute)
 			if !first.isLeading() {
 				t.Error("a slow host has cost the lease")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,9 @@ import (
 
 // roundTripper answers after a delay, and notes what has reached it.
 type roundTripper struct {
-	delay   time.Duration
-	reached int
+	delay    time.Duration
+	reached  int
+	answered atomic.Bool
 }
 
 func (r *roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -23,6 +25,7 @@ func (r *roundTripper) RoundTrip(request *http.Request) (*http.Response, error) 
 	case <-request.Context().Done():
 		return nil, request.Context().Err()
 	case <-time.After(r.delay):
+		r.answered.Store(true)
 		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 	}
 }
