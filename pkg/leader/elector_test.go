@@ -231,11 +231,8 @@ func TestTheReleaseWaitsForWritesInFlight(t *testing.T) {
 		first := contend(t.Context(), h, "first", 0)
 		until(t, 0, "first leads", first.isLeading)
 		writes := &roundTripper{delay: takes}
-		go func() {
-			if err := send(context.Background(), first.fence.Transport(writes), http.MethodPatch); err != nil {
-				t.Errorf("the write in flight got %v", err)
-			}
-		}()
+		sent := make(chan error, 1)
+		go func() { sent <- send(context.Background(), first.fence.Transport(writes), http.MethodPatch) }()
 		synctest.Wait()
 		released := false
 		first.change(func() {
@@ -250,6 +247,9 @@ func TestTheReleaseWaitsForWritesInFlight(t *testing.T) {
 		<-first.stopped
 		if !released {
 			t.Error("the lease is not released")
+		}
+		if err := <-sent; err != nil {
+			t.Errorf("the write in flight got %v", err)
 		}
 	})
 }
