@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -19,40 +20,50 @@ const freshEvery = 100 * time.Millisecond
 // than the leader's term, and its watch may be behind: a decision of the leader before would be undone by one on an older spec, and
 // the resourceVersion of a child, which is read anew, would not show it.
 func (c *Controller) awaitFresh(ctx context.Context) error {
+	// Only what is stale at first counts: who writes all the time would keep us for ever.
+	var pending sets.Set[cache.ObjectName]
 	return wait.PollUntilContextCancel(ctx, freshEvery, true, func(ctx context.Context) (bool, error) {
 		stale, err := c.stale(ctx)
-		if err != nil {
+		switch {
+		case err != nil:
 			klog.FromContext(ctx).Error(err, "Cannot tell whether the cache of ElasticWebs is fresh, will ask again")
+			return false, nil
+		case pending == nil:
+			pending = stale
+		default:
+			pending = pending.Intersection(stale)
 		}
-		return err == nil && stale == "", nil
+		return pending.Len() == 0, nil
 	})
 }
 
-// stale names an ElasticWeb that the cache shows in an older state than the API; empty is none.
-func (c *Controller) stale(ctx context.Context) (string, error) {
+// stale are the ElasticWebs that the cache shows in an older state than the API.
+func (c *Controller) stale(ctx context.Context) (sets.Set[cache.ObjectName], error) {
 	now, err := c.config.ElasticWebs.ElasticwebV1().ElasticWebs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return "", fmt.Errorf("list ElasticWebs: %w", err)
+		return nil, fmt.Errorf("list ElasticWebs: %w", err)
 	}
-	listed := make(map[cache.ObjectName]bool, len(now.Items))
-	for i := range now.Items {
-		web := &now.Items[i]
-		key := cache.MetaObjectToName(web)
-		listed[key] = true
-		cached, err := c.elasticWebs.ElasticWebs(web.Namespace).Get(web.Name)
-		if err != nil || !reached(cached.ResourceVersion, web.ResourceVersion) {
-			return key.String(), nil
-		}
-	}
-	all, err := c.elasticWebs.List(labels.Everything())
+	cached, err := c.elasticWebs.List(labels.Everything())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for _, cached := range all {
+	versions := make(map[cache.ObjectName]string, len(cached))
+	for _, web := range cached {
+		versions[cache.MetaObjectToName(web)] = web.ResourceVersion
+	}
+	stale := sets.New[cache.ObjectName]()
+	for i := range now.Items {
+		key := cache.MetaObjectToName(&now.Items[i])
+		if version, found := versions[key]; !found || !reached(version, now.Items[i].ResourceVersion) {
+			stale.Insert(key)
+		}
+		delete(versions, key)
+	}
+	for key, version := range versions {
 		// Not listed, though it is no newer than the list: it is gone.
-		if key := cache.MetaObjectToName(cached); !listed[key] && reached(now.ResourceVersion, cached.ResourceVersion) {
-			return key.String(), nil
+		if reached(now.ResourceVersion, version) {
+			stale.Insert(key)
 		}
 	}
-	return "", nil
+	return stale, nil
 }

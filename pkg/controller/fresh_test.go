@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,9 +48,50 @@ func TestStale(t *testing.T) {
 			c.config.ElasticWebs.(*fake.Clientset).PrependReactor("list", "elasticwebs", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, &v1.ElasticWebList{ListMeta: metav1.ListMeta{ResourceVersion: "10"}, Items: tt.listed}, nil
 			})
-			if got, err := c.stale(t.Context()); err != nil || got != tt.want {
-				t.Errorf("stale is %q (%v), want %q", got, err, tt.want)
+			got, err := c.stale(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.want == "" && got.Len() > 0 || tt.want != "" && (got.Len() != 1 || got.UnsortedList()[0].String() != tt.want) {
+				t.Errorf("stale is %v, want %q", got, tt.want)
 			}
 		})
 	}
+}
+
+// A term waits for what is stale when it begins, and not for what comes later.
+func TestAwaitFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := sample()
+		a.Name, a.ResourceVersion = "a", "6"
+		old := a.DeepCopy()
+		old.ResourceVersion = "5"
+		c, _ := newController(t, old, corev1.NamespaceActive)
+		defer c.drain()
+		store := c.config.Informers.Elasticweb().V1().ElasticWebs().Informer().GetIndexer()
+		lists := 0
+		c.config.ElasticWebs.(*fake.Clientset).PrependReactor("list", "elasticwebs", func(clienttesting.Action) (bool, runtime.Object, error) {
+			lists++
+			switch lists {
+			case 1:
+				return true, nil, errors.New("not yet")
+			case 2:
+				return true, &v1.ElasticWebList{ListMeta: metav1.ListMeta{ResourceVersion: "10"}, Items: []v1.ElasticWeb{*a}}, nil
+			}
+			// The watch has caught up with that, but never does with who is created all the time.
+			if err := store.Update(a); err != nil {
+				t.Error(err)
+			}
+			if lists > 3 {
+				t.Error("it waits for what came later")
+				return true, &v1.ElasticWebList{ListMeta: metav1.ListMeta{ResourceVersion: "20"}, Items: []v1.ElasticWeb{*a}}, nil
+			}
+			late := a.DeepCopy()
+			late.Name = "late"
+			return true, &v1.ElasticWebList{ListMeta: metav1.ListMeta{ResourceVersion: "20"}, Items: []v1.ElasticWeb{*a, *late}}, nil
+		})
+		if err := c.awaitFresh(t.Context()); err != nil || lists != 3 {
+			t.Errorf("fresh after %d lists (%v), want 3", lists, err)
+		}
+	})
 }
