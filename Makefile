@@ -1,6 +1,8 @@
 # Run `make` for what there is to run.
 
 KUBERNETES_VERSION := v1.37.2
+# Of the server.
+VERSION ?= v0.5.0
 
 # One set of flags for every build and test: what one has compiled, the next finds in the cache. (Race tests apart.)
 export CGO_ENABLED := 0
@@ -40,7 +42,7 @@ build: bin/localcluster bin/kubectl bin/elasticweb-apiserver ## build the server
 
 bin/elasticweb-apiserver: $(call sources,apis cmd pkg)
 	@echo "==> bin/elasticweb-apiserver"
-	@hack/build.sh cmd/elasticweb-apiserver $@ "-s -w"
+	@hack/build.sh cmd/elasticweb-apiserver $@ "-s -w -X elasticweb.example.com/pkg/options.buildVersion=$(VERSION)"
 
 bin/localcluster: $(call sources,hack/localcluster,hack/localcluster/)
 	@echo "==> bin/localcluster (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl)"

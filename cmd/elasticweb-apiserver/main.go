@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	// JSON logs, and the metrics of client-go and of the build, register themselves.
-	_ "k8s.io/component-base/logs/json/register"
+	// The metrics of client-go and of the build register themselves.
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 

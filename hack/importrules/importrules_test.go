@@ -30,6 +30,7 @@ var rules = []struct {
 	{"pkg/registry/", []string{"apis/", "pkg/capacity", "pkg/workload", "pkg/generated/"}},
 	{"pkg/admission/", []string{"apis/", "pkg/capacity", "pkg/workload", "pkg/generated/"}},
 	{"pkg/controller", []string{"apis/", "pkg/capacity", "pkg/workload", "pkg/generated/"}},
+	{"pkg/access", nil},
 	{"pkg/leader", nil},
 	{"pkg/servingcert", nil},
 	{"pkg/storage/", nil},

@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
-	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
 	"k8s.io/klog/v2"
 
@@ -31,6 +29,7 @@ func NewCommand() *cobra.Command {
 cluster from its own etcd, and keeps a Deployment and a Service for every ElasticWeb.
 Without --etcd-servers it runs an embedded etcd in --data-dir.`,
 		Args:          cobra.NoArgs,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error {
@@ -44,12 +43,9 @@ Without --etcd-servers it runs an embedded etcd in --data-dir.`,
 	}
 	columns, _, _ := term.TerminalSize(cmd.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(cmd, sets, columns)
+	cmd.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
+	cmd.AddCommand(newSnapshotCommand())
 	return cmd
-}
-
-func init() {
-	// --feature-gates covers the gates of logging, too.
-	utilruntime.Must(logsapi.AddFeatureGates(utilfeature.DefaultMutableFeatureGate))
 }
 
 func (o *Options) run(ctx context.Context) error {
@@ -57,7 +53,7 @@ func (o *Options) run(ctx context.Context) error {
 	if err := o.ServerRun.ComponentGlobalsRegistry.Set(); err != nil {
 		return err
 	}
-	if err := logsapi.ValidateAndApply(o.Logs, utilfeature.DefaultFeatureGate); err != nil {
+	if err := o.applyLogs(); err != nil {
 		return err
 	}
 	if err := o.Complete(); err != nil {
@@ -67,37 +63,31 @@ func (o *Options) run(ctx context.Context) error {
 		return err
 	}
 	logger := klog.FromContext(ctx)
-	logger.Info("Starting", "server", apiserver.Name)
+	logger.Info("Starting", "server", apiserver.Name, "version", version())
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if o.embedsEtcd() {
-		etcd, err := embedded.Start(ctx, o.DataDir)
+	// What the server stands on outlives its drain: requests in flight are still to be known and answered.
+	foundation, tearDown := context.WithCancel(context.WithoutCancel(ctx))
+	defer tearDown()
+	if o.embeds {
+		stop, err := o.startEtcd(ctx, cancel)
 		if err != nil {
 			return err
 		}
-		// After the server: its last requests still find it.
-		defer etcd.Close()
-		o.Etcd.StorageConfig.Transport.ServerList = []string{etcd.Endpoint()}
-		go func() {
-			if err := <-etcd.Err(); err != nil {
-				cancel(fmt.Errorf("the embedded etcd ended: %w", err))
-			}
+		// After the server, whose last requests still find it, and after all that has connections to it.
+		defer func() {
+			tearDown()
+			stop()
 		}()
 	}
-	// Before Config: the library forgets the port that it could not have.
-	address := o.address()
-	config, err := o.Config()
-	// By its text: the library hands on the text of the cause, not the cause.
-	if err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
-		return fmt.Errorf("%s is in use by another process: choose another --secure-port or --bind-address", address)
-	}
+	server, err := o.server(ctx, foundation, cancel)
 	if err != nil {
 		return err
 	}
-	server, err := config.Complete().New()
-	if err != nil {
-		return err
+	if server == nil {
+		logger.Info("Stopped before the start was complete")
+		return nil
 	}
 	if err := server.PrepareRun().RunWithContext(ctx); err != nil {
 		return err
@@ -107,4 +97,53 @@ func (o *Options) run(ctx context.Context) error {
 	}
 	logger.Info("Stopped")
 	return nil
+}
+
+// startEtcd starts the embedded etcd, and what looks after it. The end of etcd is the end of the server.
+func (o *Options) startEtcd(ctx context.Context, fail context.CancelCauseFunc) (stop func(), err error) {
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: o.DataDir, Quota: o.EtcdQuota})
+	if err != nil {
+		return nil, err
+	}
+	o.Etcd.StorageConfig.Transport.ServerList = []string{etcd.Endpoint()}
+	go func() {
+		if err := <-etcd.Err(); err != nil {
+			fail(fmt.Errorf("the embedded etcd ended: %w", err))
+		}
+	}()
+	caretaking, end := context.WithCancel(context.WithoutCancel(ctx))
+	var care sync.WaitGroup
+	care.Go(func() { etcd.Relieve(caretaking) })
+	if o.Snapshots.Interval > 0 {
+		care.Go(func() { etcd.SaveRegularly(caretaking, o.Snapshots) })
+	}
+	return func() {
+		end()
+		care.Wait()
+		etcd.Close()
+	}, nil
+}
+
+// server returns nil if it was told to stop before it could start.
+func (o *Options) server(ctx, foundation context.Context, fail context.CancelCauseFunc) (*genericapiserver.GenericAPIServer, error) {
+	starting, started := context.WithCancel(foundation)
+	// Waiting ends with ctx; what goes on afterwards does not.
+	detach := context.AfterFunc(ctx, started)
+	// Before Config: the library forgets the port that it could not have.
+	address := o.address()
+	config, err := o.Config(starting, fail)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return nil, cause
+		}
+		return nil, nil
+	// By its text: the library hands on the text of the cause, not the cause.
+	case err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()):
+		return nil, fmt.Errorf("%s is in use by another process: choose another --secure-port or --bind-address", address)
+	case err != nil:
+		return nil, err
+	}
+	detach()
+	return config.Complete().New()
 }

@@ -2,90 +2,164 @@ package options
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
-	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/server/healthz"
-	serverstorage "k8s.io/apiserver/pkg/server/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/legacyregistry"
 
-	"elasticweb.example.com/apis/elasticweb"
+	"elasticweb.example.com/pkg/access"
 	"elasticweb.example.com/pkg/apiserver"
 	"elasticweb.example.com/pkg/controller"
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
 	informers "elasticweb.example.com/pkg/generated/informers/externalversions"
-	"elasticweb.example.com/pkg/servingcert"
+	"elasticweb.example.com/pkg/storage/embedded"
+	"elasticweb.example.com/pkg/storage/identity"
 )
 
-// Config turns the flags into the configuration of a server whose etcd runs.
-func (o *Options) Config() (*apiserver.Config, error) {
+// Config turns the flags into the configuration of a server whose etcd runs. It waits for all that the server cannot serve without,
+// and opens the port after that. What keeps the configuration up to date ends with ctx. fail ends the server.
+func (o *Options) Config(ctx context.Context, fail func(error)) (*apiserver.Config, error) {
 	config := apiserver.NewGenericConfig()
-	if err := o.ServerRun.ApplyTo(&config.Config); err != nil {
+	generic := &config.Config
+	if err := errors.Join(
+		o.ServerRun.ApplyTo(generic),
+		o.Recommended.EgressSelector.ApplyTo(generic),
+		o.Recommended.Traces.ApplyTo(generic.EgressSelector, generic),
+		o.Recommended.Audit.ApplyTo(generic),
+	); err != nil {
 		return nil, err
 	}
-	caBundle, err := o.applyServingCertificate()
+	h, err := o.connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	var own ownClient
-	o.Recommended.ExtraAdmissionInitializers = func(config *genericapiserver.RecommendedConfig) ([]admission.PluginInitializer, error) {
-		// The first moment at which there is a loopback configuration, and the last one before admission needs the informer.
-		if own, err = newOwnClient(config.LoopbackClientConfig); err != nil {
-			return nil, err
+	guard, err := o.guardStorage(ctx, h.kube)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Recommended.SecureServing.ApplyToConfig(generic); err != nil {
+		return nil, err
+	}
+	if err := o.applyAccess(config, h); err != nil {
+		return nil, err
+	}
+	if err := o.ApplyStorage(generic); err != nil {
+		return nil, err
+	}
+	unguarded := generic.RESTOptionsGetter
+	generic.RESTOptionsGetter = guard.Protect(unguarded)
+	own, err := newOwnClient(generic.LoopbackClientConfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.applyAdmission(config, h, own); err != nil {
+		return nil, err
+	}
+	o.addHealthChecks(config, h, guard, own)
+	elector, err := o.elector(config, parts{host: h, own: own, guard: guard, storage: unguarded})
+	if err != nil {
+		return nil, err
+	}
+	if err := o.registerMetrics(own); err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := guard.Run(ctx); err != nil {
+			fail(err)
 		}
-		return []admission.PluginInitializer{pluginInitializer{own.informers}}, nil
-	}
-	if err := o.Recommended.ApplyTo(config); err != nil {
-		return nil, err
-	}
-	if err := o.ApplyStorage(&config.Config); err != nil {
-		return nil, err
-	}
-	companions, err := o.companions(config, own, caBundle)
-	if err != nil {
-		return nil, err
-	}
+	}()
 	return &apiserver.Config{
 		Generic: config,
-		Extra:   apiserver.ExtraConfig{NodePorts: o.NodePorts, Companions: companions},
+		Extra: apiserver.ExtraConfig{
+			NodePorts:  o.NodePorts,
+			Companions: map[string]apiserver.Companion{"elasticweb-informers": own, "leader-election": elector},
+		},
 	}, nil
 }
 
-// applyServingCertificate makes a serving certificate if none is given, and returns the bundle that verifies it.
-func (o *Options) applyServingCertificate() (caBundle []byte, err error) {
-	serving := o.Recommended.SecureServing
-	if serving.ServerCert.CertKey.CertFile != "" || serving.ServerCert.CertKey.KeyFile != "" {
-		// Whoever gives the certificate puts its authority into the APIService.
-		return nil, nil
-	}
-	pair, err := servingcert.Issue(serving.ServerCert.CertDirectory, o.ServiceName, o.ServiceNamespace, time.Now())
+// applyAccess says who may.
+func (o *Options) applyAccess(config *genericapiserver.RecommendedConfig, h *host) error {
+	authentication, err := remote(o.Recommended.Authentication.RemoteKubeConfigFile)
 	if err != nil {
-		return nil, fmt.Errorf("make a serving certificate: %w", err)
+		return fmt.Errorf("--authentication-kubeconfig: %w", err)
 	}
-	serving.ServerCert.GeneratedCert, err = dynamiccertificates.NewStaticCertKeyContent("serving-cert", pair.Cert, pair.Key)
-	return pair.CABundle, err
+	tokens, err := access.NewReviewClient(authentication)
+	if err != nil {
+		return err
+	}
+	if err := access.Authenticate(&config.Config, o.Recommended.Authentication, h.trust, tokens); err != nil {
+		return err
+	}
+	authorization, err := remote(o.Recommended.Authorization.RemoteKubeConfigFile)
+	if err != nil {
+		return fmt.Errorf("--authorization-kubeconfig: %w", err)
+	}
+	reviews, err := access.NewReviewClient(authorization)
+	if err != nil {
+		return err
+	}
+	config.Authorization.Authorizer, err = access.NewAuthorizer(o.Recommended.Authorization, reviews)
+	return err
 }
 
-// ApplyStorage stores ElasticWebs as protobuf at /registry/elasticweb.example.com/elasticwebs/<namespace>/<name>.
-func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
-	o.Etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
-	storage := serverstorage.NewDefaultStorageFactory(o.Etcd.StorageConfig, o.Etcd.DefaultStorageMediaType, apiserver.Codecs,
-		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)
-	storage.SetResourceEtcdPrefix(elasticweb.Resource("elasticwebs"), elasticweb.GroupName+"/elasticwebs")
-	if err := o.Etcd.ApplyWithStorageFactoryTo(storage, config); err != nil {
-		return fmt.Errorf("set up the storage: %w", err)
-	}
-	ready, err := factory.CreateReadyCheck(o.Etcd.StorageConfig, config.DrainedNotify())
+// applyAdmission sets up the admission chain, and priority and fairness. It needs the authorizer.
+func (o *Options) applyAdmission(config *genericapiserver.RecommendedConfig, h *host, own ownClient) error {
+	anything, err := dynamic.NewForConfig(h.config)
 	if err != nil {
-		return fmt.Errorf("set up the health check of etcd: %w", err)
+		return fmt.Errorf("client of the host cluster: %w", err)
 	}
-	config.AddReadyzChecks(healthz.NamedCheck("etcd", func(*http.Request) error { return ready() }))
+	if err := o.Recommended.Features.ApplyTo(&config.Config, h.kube, config.SharedInformerFactory); err != nil {
+		return err
+	}
+	return o.Recommended.Admission.ApplyTo(&config.Config, config.SharedInformerFactory, h.kube, anything,
+		utilfeature.DefaultFeatureGate, config.EffectiveVersion, pluginInitializer{own.informers})
+}
+
+// authorizationPatience is how long /readyz waits for an access review, in a probe of a kubelet.
+const authorizationPatience = 2 * time.Second
+
+// addHealthChecks adds what must be well to send us traffic. Restarting us heals none of it, so it is no part of /livez.
+func (o *Options) addHealthChecks(config *genericapiserver.RecommendedConfig, h *host, guard *identity.Guard, own ownClient) {
+	checks := []healthz.HealthChecker{
+		healthz.NamedCheck("storage-identity", guard.Check),
+		healthz.NamedCheck("elasticweb-informers", own.check),
+		healthz.NamedCheck("authorization", func(request *http.Request) error {
+			ctx, cancel := context.WithTimeout(request.Context(), authorizationPatience)
+			defer cancel()
+			// Any answer will do, and it is cached as others are.
+			_, _, err := config.Authorization.Authorizer.Authorize(ctx, authorizer.AttributesRecord{
+				User: &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}}, Verb: "get", Path: "/authorization-path",
+			})
+			return err
+		}),
+	}
+	if h.certificate != nil {
+		checks = append(checks, healthz.NamedCheck("serving-certificate", h.certificate.Check))
+	}
+	config.AddReadyzChecks(checks...)
+}
+
+func (o *Options) registerMetrics(own ownClient) error {
+	if o.PerObjectMetrics {
+		if err := legacyregistry.CustomRegister(controller.NewObjectMetrics(own.informers.Elasticweb().V1().ElasticWebs().Lister())); err != nil {
+			return fmt.Errorf("register the metrics of ElasticWebs: %w", err)
+		}
+	}
+	if o.embeds {
+		legacyregistry.RawMustRegister(embedded.Metrics{})
+		if err := legacyregistry.CustomRegister(embedded.NewSnapshotMetrics(o.Snapshots.Dir)); err != nil {
+			return fmt.Errorf("register the metrics of snapshots: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -100,7 +174,10 @@ func newOwnClient(loopback *rest.Config) (ownClient, error) {
 	if err != nil {
 		return ownClient{}, fmt.Errorf("loopback client: %w", err)
 	}
-	return ownClient{clientset: clientset, informers: informers.NewSharedInformerFactory(clientset, 0)}, nil
+	own := ownClient{clientset: clientset, informers: informers.NewSharedInformerFactory(clientset, 0)}
+	// Asked for here, or the factory would not run it.
+	own.informers.Elasticweb().V1().ElasticWebs().Informer()
+	return own, nil
 }
 
 // Run keeps the view up to date until ctx ends.
@@ -110,16 +187,9 @@ func (c ownClient) Run(ctx context.Context) {
 	c.informers.Shutdown()
 }
 
-// companions are what runs beside the server.
-func (o *Options) companions(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte) (map[string]apiserver.Companion, error) {
-	elector, err := o.elector(config, own, caBundle)
-	if err != nil {
-		return nil, err
+func (c ownClient) check(*http.Request) error {
+	if !c.informers.Elasticweb().V1().ElasticWebs().Informer().HasSynced() {
+		return errors.New("the cache of ElasticWebs is not filled")
 	}
-	if o.PerObjectMetrics {
-		if err := legacyregistry.CustomRegister(controller.NewObjectMetrics(own.informers.Elasticweb().V1().ElasticWebs().Lister())); err != nil {
-			return nil, fmt.Errorf("register the metrics of ElasticWebs: %w", err)
-		}
-	}
-	return map[string]apiserver.Companion{"elasticweb-informers": own, "leader-election": elector}, nil
+	return nil
 }

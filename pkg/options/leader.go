@@ -4,14 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
@@ -19,11 +26,22 @@ import (
 	"elasticweb.example.com/pkg/controller"
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
 	"elasticweb.example.com/pkg/leader"
+	registry "elasticweb.example.com/pkg/registry/elasticweb"
 	"elasticweb.example.com/pkg/servingcert"
+	"elasticweb.example.com/pkg/storage/identity"
 )
 
+// parts are those of the server that its leader works with.
+type parts struct {
+	host  *host
+	own   ownClient
+	guard *identity.Guard
+	// storage is not behind the guard.
+	storage generic.RESTOptionsGetter
+}
+
 // elector returns what contends for the lease, and does the leader's work.
-func (o *Options) elector(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte) (*leader.Elector, error) {
+func (o *Options) elector(config *genericapiserver.RecommendedConfig, p parts) (*leader.Elector, error) {
 	// The lease has a client of its own: nothing that the leader does delays its renewal, and the fence does not bind it.
 	leaseConfig := rest.CopyConfig(config.ClientConfig)
 	leaseConfig.QPS = -1
@@ -34,7 +52,7 @@ func (o *Options) elector(config *genericapiserver.RecommendedConfig, own ownCli
 		return nil, fmt.Errorf("client of the host cluster: %w", err)
 	}
 	fence := &leader.Fence{}
-	lead, err := o.lead(config, own, caBundle, fence)
+	lead, err := o.lead(config, p, fence)
 	if err != nil {
 		return nil, err
 	}
@@ -54,48 +72,101 @@ func (o *Options) elector(config *genericapiserver.RecommendedConfig, own ownCli
 }
 
 // lead returns the leader's work. All its clients are behind the fence.
-func (o *Options) lead(config *genericapiserver.RecommendedConfig, own ownClient, caBundle []byte, fence *leader.Fence) (func(context.Context), error) {
-	host := rest.CopyConfig(config.ClientConfig)
-	host.QPS, host.Burst = o.HostQPS, o.HostBurst
-	host.Wrap(fence.Transport)
-	kube, err := kubernetes.NewForConfig(host)
+func (o *Options) lead(config *genericapiserver.RecommendedConfig, p parts, fence *leader.Fence) (func(context.Context), error) {
+	fenced := rest.CopyConfig(config.ClientConfig)
+	fenced.QPS, fenced.Burst = o.HostQPS, o.HostBurst
+	fenced.Wrap(fence.Transport)
+	kube, err := kubernetes.NewForConfig(fenced)
 	if err != nil {
 		return nil, fmt.Errorf("client of the host cluster: %w", err)
+	}
+	control, err := o.controllerConfig(config, p, fence, fenced)
+	if err != nil {
+		return nil, err
+	}
+	work := []func(context.Context){func(ctx context.Context) {
+		c, err := controller.New(control)
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot start the controller")
+			return
+		}
+		c.Run(ctx)
+	}}
+	if p.host.certificate != nil {
+		anything, err := dynamic.NewForConfig(fenced)
+		if err != nil {
+			return nil, fmt.Errorf("client of the host cluster: %w", err)
+		}
+		apiService := v1.SchemeGroupVersion.Version + "." + v1.GroupName
+		work = append(work, servingcert.NewPublisher(anything, apiService, o.ServiceName, o.ServiceNamespace, p.host.certificate).Run)
+		if !o.ExternalServingCert {
+			work = append(work, servingcert.NewKeeper(kube, o.ServiceNamespace, o.ServingCertSecret, o.certificateRules()).Run)
+		}
+	}
+	steward, err := o.steward(p, kube, fenced)
+	if err != nil {
+		return nil, err
+	}
+	work = append(work, steward)
+	return func(ctx context.Context) {
+		var all sync.WaitGroup
+		for _, do := range work {
+			all.Go(func() { do(ctx) })
+		}
+		all.Wait()
+	}, nil
+}
+
+// controllerConfig is that of the controller. Its writes pass the guard, too: what it knows may be of another storage.
+func (o *Options) controllerConfig(config *genericapiserver.RecommendedConfig, p parts, fence *leader.Fence, fenced *rest.Config) (controller.Config, error) {
+	guarded := rest.CopyConfig(fenced)
+	guarded.Wrap(p.guard.Transport)
+	kube, err := kubernetes.NewForConfig(guarded)
+	if err != nil {
+		return controller.Config{}, fmt.Errorf("client of the host cluster: %w", err)
 	}
 	loopback := rest.CopyConfig(config.LoopbackClientConfig)
 	loopback.Wrap(fence.Transport)
 	elasticWebs, err := versioned.NewForConfig(loopback)
 	if err != nil {
-		return nil, fmt.Errorf("loopback client: %w", err)
-	}
-	anything, err := dynamic.NewForConfig(host)
-	if err != nil {
-		return nil, fmt.Errorf("client of the host cluster: %w", err)
+		return controller.Config{}, fmt.Errorf("loopback client: %w", err)
 	}
 	namespaces := config.SharedInformerFactory.Core().V1().Namespaces()
-	controllerConfig := controller.Config{
+	return controller.Config{
 		ElasticWebs:      elasticWebs,
-		Informers:        own.informers,
+		Informers:        p.own.informers,
 		Kube:             kube,
 		Namespaces:       namespaces.Lister(),
 		NamespacesSynced: namespaces.Informer().HasSynced,
 		MaxReplicas:      o.MaxReplicas,
 		ProgressDeadline: o.ProgressDeadline,
 		Workers:          o.ConcurrentSyncs,
+	}, nil
+}
+
+// steward returns what the leader does for the storage's identity.
+func (o *Options) steward(p parts, kube kubernetes.Interface, fenced *rest.Config) (func(context.Context), error) {
+	children, err := metadata.NewForConfig(fenced)
+	if err != nil {
+		return nil, fmt.Errorf("client of the host cluster: %w", err)
+	}
+	release := func(ctx context.Context) (int, error) {
+		living, err := registry.UIDs(ctx, p.storage)
+		if err != nil {
+			return 0, fmt.Errorf("list ElasticWebs: %w", err)
+		}
+		return controller.Release(ctx, children, living)
 	}
 	return func(ctx context.Context) {
-		control, err := controller.New(controllerConfig)
-		if err != nil {
-			klog.FromContext(ctx).Error(err, "Cannot start the controller")
-			return
+		events := record.NewBroadcaster(record.WithContext(ctx))
+		events.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: kube.CoreV1().Events(o.ServiceNamespace)})
+		defer events.Shutdown()
+		steward := &identity.Steward{
+			Guard: p.guard, Host: kube, Release: release,
+			Objects: p.own.informers.Elasticweb().V1().ElasticWebs().Informer(),
+			Prefix:  path.Join("/", o.Etcd.StorageConfig.Prefix, storagePrefix) + "/",
+			Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: apiserver.Name}),
 		}
-		var work sync.WaitGroup
-		defer work.Wait()
-		if caBundle != nil {
-			apiService := v1.SchemeGroupVersion.Version + "." + v1.GroupName
-			publisher := servingcert.NewPublisher(anything, apiService, o.ServiceName, o.ServiceNamespace, caBundle)
-			work.Go(func() { publisher.Run(ctx) })
-		}
-		control.Run(ctx)
+		steward.Run(ctx)
 	}, nil
 }

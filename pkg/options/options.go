@@ -6,8 +6,10 @@ import (
 	"math"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
@@ -19,6 +21,7 @@ import (
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/pkg/apiserver"
 	"elasticweb.example.com/pkg/leader"
+	"elasticweb.example.com/pkg/storage/embedded"
 )
 
 const (
@@ -33,8 +36,18 @@ type Options struct {
 	Recommended *genericoptions.RecommendedOptions
 	Logs        *logs.Options
 
-	// DataDir is the folder of the embedded etcd and of the certificate authority.
+	// DataDir is the folder of the embedded etcd.
 	DataDir string
+	// EtcdQuota is how large the data of the embedded etcd may become, in bytes.
+	EtcdQuota int64
+	// Snapshots are saved of the embedded etcd.
+	Snapshots embedded.Schedule
+	// ServingCertSecret is the Secret of the serving certificate, in ServiceNamespace.
+	ServingCertSecret string
+	// ExternalServingCert: somebody else keeps that Secret.
+	ExternalServingCert bool
+	// ServingCertLifetime and ServingCertCALifetime are how long a serving certificate, and its authority, are good for.
+	ServingCertLifetime, ServingCertCALifetime time.Duration
 	// ServiceName and ServiceNamespace are the Service through which the aggregation layer reaches the server.
 	ServiceName, ServiceNamespace string
 	// NodePorts is the range that spec.port must lie in.
@@ -52,15 +65,25 @@ type Options struct {
 	HostBurst int
 	// ConcurrentSyncs is the number of ElasticWebs that the controller works on at a time.
 	ConcurrentSyncs int
+
+	// embeds: no etcd was given, so one runs within.
+	embeds bool
 }
 
 // New returns the defaults.
 func New() *Options {
 	o := &Options{
-		ServerRun:        genericoptions.NewServerRunOptions(),
-		Recommended:      genericoptions.NewRecommendedOptions(etcdPrefix, apiserver.Codecs.LegacyCodec(v1.SchemeGroupVersion)),
-		Logs:             logs.NewOptions(),
-		DataDir:          "/var/lib/" + apiserver.Name,
+		ServerRun:   genericoptions.NewServerRunOptions(),
+		Recommended: genericoptions.NewRecommendedOptions(etcdPrefix, apiserver.Codecs.LegacyCodec(v1.SchemeGroupVersion)),
+		Logs:        logs.NewOptions(),
+		DataDir:     "/var/lib/" + apiserver.Name,
+		EtcdQuota:   1 << 30,
+		Snapshots:   embedded.Schedule{Keep: 7},
+
+		ServingCertSecret:     apiserver.Name + "-serving-cert",
+		ServingCertLifetime:   30 * 24 * time.Hour,
+		ServingCertCALifetime: 10 * 365 * 24 * time.Hour,
+
 		ServiceName:      apiserver.Name,
 		ServiceNamespace: "elasticweb-system",
 		NodePorts:        utilnet.PortRange{Base: 30000, Size: 2768},
@@ -79,11 +102,25 @@ func New() *Options {
 	// Restarting us does not heal etcd, so it is no part of /livez; /readyz gets its check by hand.
 	o.Etcd.SkipHealthEndpoints = true
 	o.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
+	// The library leaves these to whoever knows of them. Endpoints know of a stop some seconds late, and what comes meanwhile is told
+	// to come again.
+	o.ServerRun.ShutdownDelayDuration = 10 * time.Second
+	o.ServerRun.ShutdownSendRetryAfter = true
 	// Without it, whoever watches holds up the stop for a minute.
 	o.ServerRun.ShutdownWatchTerminationGracePeriod = 10 * time.Second
+	// kube-apiserver has sent X-Remote-Uid for longer than any release that is supported.
+	o.Recommended.Authentication.RequestHeader.UIDHeaders = []string{"x-remote-uid"}
 	addPlugins(o.Recommended.Admission)
 	o.Recommended.SecureServing.BindPort = 8443
+	// For TLS 1.2, the least that is spoken; 1.3 has only such.
+	o.Recommended.SecureServing.CipherSuites = []string{
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+		"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+	}
+	o.Recommended.SecureServing.MinTLSVersion = "VersionTLS12"
+	// Nothing is made in a folder: the certificate is in a Secret, or in files that are given.
 	o.Recommended.SecureServing.ServerCert.CertDirectory = ""
+	o.Recommended.SecureServing.ServerCert.PairName = ""
 	o.Recommended.Features.EnableProfiling = false
 	return o
 }
@@ -116,9 +153,28 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 		"The name of the Service through which the aggregation layer reaches this server. The serving certificate is made for it.")
 	registration.StringVar(&o.ServiceNamespace, "service-namespace", o.ServiceNamespace, "The namespace of that Service.")
 
+	registration.StringVar(&o.ServingCertSecret, "serving-cert-secret", o.ServingCertSecret,
+		"The Secret, in --service-namespace, that holds the serving certificate and its authority for all replicas. The server makes and renews it. Not used with --tls-cert-file.")
+	registration.BoolVar(&o.ExternalServingCert, "serving-cert-secret-external", o.ExternalServingCert,
+		"Somebody else, such as cert-manager, makes and renews --serving-cert-secret: tls.crt, tls.key and ca.crt. The server follows it, and publishes ca.crt in its APIService.")
+	registration.DurationVar(&o.ServingCertLifetime, "serving-cert-lifetime", o.ServingCertLifetime,
+		"How long a serving certificate that the server makes is good for. It is renewed when a third of that is left. 10s or more.")
+	registration.DurationVar(&o.ServingCertCALifetime, "serving-cert-ca-lifetime", o.ServingCertCALifetime,
+		"How long a certificate authority that the server makes is good for: at least four times --serving-cert-lifetime. It is replaced, without a gap, when two lifetimes of a serving certificate are left.")
+
+	embeddedEtcd := sets.FlagSet("embedded etcd")
+	embeddedEtcd.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"The folder of the embedded etcd, which runs when --etcd-servers is not given.")
+	embeddedEtcd.Int64Var(&o.EtcdQuota, "embedded-etcd-quota-backend-bytes", o.EtcdQuota,
+		"How large the data of the embedded etcd may become. The volume of --data-dir must have room for twice as much. When it is exceeded, writes are refused until the server has made room. 16777216 or more.")
+	embeddedEtcd.DurationVar(&o.Snapshots.Interval, "embedded-etcd-snapshot-interval", o.Snapshots.Interval,
+		"The time between two snapshots of the embedded etcd. 0: none are saved. 1m or more.")
+	embeddedEtcd.StringVar(&o.Snapshots.Dir, "embedded-etcd-snapshot-dir", o.Snapshots.Dir,
+		"The folder of the snapshots; better on another volume. Default: snapshots in --data-dir.")
+	embeddedEtcd.IntVar(&o.Snapshots.Keep, "embedded-etcd-snapshot-retention", o.Snapshots.Keep,
+		"How many snapshots are kept, the newest. 1 or more.")
+
 	etcd := sets.FlagSet("etcd")
-	etcd.StringVar(&o.DataDir, "data-dir", o.DataDir,
-		"The folder of the embedded etcd, which runs when --etcd-servers is not given, and of the certificate authority.")
 	o.Etcd.AddFlags(etcd)
 
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
@@ -129,7 +185,15 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	host.IntVar(&o.HostBurst, "kube-api-burst", o.HostBurst,
 		"The requests that the controller may send at once above --kube-api-qps. 1 or more.")
 	host.Lookup("kubeconfig").Usage = "The kubeconfig of the host cluster. It serves delegated authentication and authorization, too, unless they have their own. In a Pod it is not needed."
-	o.Recommended.SecureServing.AddFlags(sets.FlagSet("secure serving"))
+	secure := cliflag.NamedFlagSets{}
+	o.Recommended.SecureServing.AddFlags(secure.FlagSet(""))
+	secure.FlagSet("").VisitAll(func(flag *pflag.Flag) {
+		// Nothing is made in a folder: see New.
+		if flag.Name != "cert-dir" {
+			sets.FlagSet("secure serving").AddFlag(flag)
+		}
+	})
+	sets.FlagSet("secure serving").Lookup("tls-cert-file").Usage = "File with the serving certificate, and the certificates between it and its authority. It is read again when it changes. Without it the serving certificate is in --serving-cert-secret."
 	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
 	o.Recommended.Authorization.AddFlags(sets.FlagSet("authorization"))
 	o.Recommended.Audit.AddFlags(sets.FlagSet("auditing"))
@@ -153,9 +217,10 @@ func (o *Options) Complete() error {
 	if o.Recommended.Authorization.RemoteKubeConfigFile == "" {
 		o.Recommended.Authorization.RemoteKubeConfigFile = kubeconfig
 	}
-	if o.Recommended.SecureServing.ServerCert.CertDirectory == "" {
-		o.Recommended.SecureServing.ServerCert.CertDirectory = filepath.Join(o.DataDir, "pki")
+	if o.Snapshots.Dir == "" {
+		o.Snapshots.Dir = filepath.Join(o.DataDir, "snapshots")
 	}
+	o.embeds = len(o.Etcd.StorageConfig.Transport.ServerList) == 0
 	return nil
 }
 
@@ -183,18 +248,52 @@ func (o *Options) Validate() error {
 	if o.ServiceName == "" || o.ServiceNamespace == "" {
 		errs = append(errs, errors.New("--service-name and --service-namespace must not be empty"))
 	}
-	if !o.embedsEtcd() {
-		errs = append(errs, o.Etcd.Validate()...)
-	} else if o.DataDir == "" {
-		errs = append(errs, errors.New("--data-dir must not be empty when --etcd-servers is not given"))
+	errs = append(errs, o.validateStorage()...)
+	errs = append(errs, o.validateCertificate()...)
+	if o.Recommended.Authentication.TolerateInClusterLookupFailure {
+		errs = append(errs, errors.New("--authentication-tolerate-lookup-failure is true: it must be false, or everybody would be anonymous while the host cluster is away. The server waits for it"))
 	}
 	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.Recommended.Validate()...)
 	return utilerrors.NewAggregate(errs)
 }
 
-func (o *Options) embedsEtcd() bool {
-	return len(o.Etcd.StorageConfig.Transport.ServerList) == 0
+func (o *Options) validateStorage() (errs []error) {
+	if !o.embeds {
+		for _, server := range o.Etcd.StorageConfig.Transport.ServerList {
+			if strings.HasPrefix(server, "unix") {
+				// The library does not tell whoever dials which socket to dial, and an unwatched connection is not an option.
+				errs = append(errs, fmt.Errorf("--etcd-servers has %s: it must be an http or https address", server))
+			}
+		}
+		return append(errs, o.Etcd.Validate()...)
+	}
+	if o.DataDir == "" {
+		errs = append(errs, errors.New("--data-dir must not be empty when --etcd-servers is not given"))
+	}
+	if o.EtcdQuota < 16<<20 {
+		errs = append(errs, fmt.Errorf("--embedded-etcd-quota-backend-bytes is %d: it must be 16777216 or more", o.EtcdQuota))
+	}
+	if interval := o.Snapshots.Interval; interval != 0 && interval < time.Minute {
+		errs = append(errs, fmt.Errorf("--embedded-etcd-snapshot-interval is %v: it must be 0, or 1m or more", interval))
+	}
+	if o.Snapshots.Keep < 1 {
+		errs = append(errs, fmt.Errorf("--embedded-etcd-snapshot-retention is %d: it must be 1 or more", o.Snapshots.Keep))
+	}
+	return errs
+}
+
+func (o *Options) validateCertificate() (errs []error) {
+	if o.ServingCertSecret == "" {
+		errs = append(errs, errors.New("--serving-cert-secret must not be empty"))
+	}
+	if o.ServingCertLifetime < 10*time.Second {
+		errs = append(errs, fmt.Errorf("--serving-cert-lifetime is %v: it must be 10s or more", o.ServingCertLifetime))
+	}
+	if o.ServingCertCALifetime < 4*o.ServingCertLifetime {
+		errs = append(errs, fmt.Errorf("--serving-cert-ca-lifetime is %v: it must be at least four times --serving-cert-lifetime, %v", o.ServingCertCALifetime, 4*o.ServingCertLifetime))
+	}
+	return errs
 }
 
 // address is where the server listens, for messages.

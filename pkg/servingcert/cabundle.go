@@ -27,13 +27,17 @@ type Publisher struct {
 	client             dynamic.Interface
 	apiService         string
 	service, namespace string
-	caBundle           []byte
+	certificate        *Certificate
+	// changed has room for one notice: many changes are one reason to look.
+	changed chan struct{}
 }
 
 // NewPublisher returns a publisher that Run starts. apiService is the name of the APIService; service and namespace are the
-// Service in front of this server.
-func NewPublisher(client dynamic.Interface, apiService, service, namespace string, caBundle []byte) *Publisher {
-	return &Publisher{client: client, apiService: apiService, service: service, namespace: namespace, caBundle: caBundle}
+// Service in front of this server; certificate has the bundle to publish.
+func NewPublisher(client dynamic.Interface, apiService, service, namespace string, certificate *Certificate) *Publisher {
+	p := &Publisher{client: client, apiService: apiService, service: service, namespace: namespace, certificate: certificate, changed: make(chan struct{}, 1)}
+	certificate.AddListener(listener(p.notify))
+	return p
 }
 
 // Run keeps the APIService as it must be until ctx ends: a change by somebody else is mended as soon as it is seen.
@@ -43,14 +47,8 @@ func (p *Publisher) Run(ctx context.Context) {
 		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", p.apiService).String()
 	}).Informer()
 
-	changed := make(chan struct{}, 1)
-	notify := func(any) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: notify, UpdateFunc: func(_, obj any) { notify(obj) }}); err != nil {
+	handler := cache.ResourceEventHandlerFuncs{AddFunc: func(any) { p.notify() }, UpdateFunc: func(any, any) { p.notify() }}
+	if _, err := informer.AddEventHandler(handler); err != nil {
 		logger.Error(err, "Cannot watch the APIService")
 		return
 	}
@@ -60,7 +58,7 @@ func (p *Publisher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changed:
+		case <-p.changed:
 		}
 		backoff := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 10, Cap: 10 * time.Second}
 		for {
@@ -78,6 +76,19 @@ func (p *Publisher) Run(ctx context.Context) {
 	}
 }
 
+// listener is told when the certificate, and so perhaps the bundle, has changed.
+type listener func()
+
+// Enqueue implements dynamiccertificates.Listener.
+func (l listener) Enqueue() { l() }
+
+func (p *Publisher) notify() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
 func (p *Publisher) sync(ctx context.Context, store cache.Store) error {
 	object, found, err := store.GetByKey(p.apiService)
 	if err != nil || !found {
@@ -90,7 +101,12 @@ func (p *Publisher) sync(ctx context.Context, store cache.Store) error {
 		klog.FromContext(ctx).Info("The APIService leads to another Service and is left alone", "service", klog.KRef(namespace, service))
 		return nil
 	}
-	want := base64.StdEncoding.EncodeToString(p.caBundle)
+	bundle := p.certificate.CABundle()
+	if len(bundle) == 0 {
+		// A Secret without ca.crt: whoever keeps it takes care of the APIService, too.
+		return nil
+	}
+	want := base64.StdEncoding.EncodeToString(bundle)
 	have, _, _ := unstructured.NestedString(current.Object, "spec", "caBundle")
 	insecure, _, _ := unstructured.NestedBool(current.Object, "spec", "insecureSkipTLSVerify")
 	if have == want && !insecure {

@@ -38,10 +38,12 @@ func publish(t *testing.T, objects ...runtime.Object) *fake.FakeDynamicClient {
 		return apply(client.Tracker(), action.(clienttesting.PatchAction))
 	})
 	ctx, cancel := context.WithCancel(t.Context())
+	certificate := New("elasticweb-system", "serving-cert")
+	certificate.content.Store(&content{bundle: []byte("authority")})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		NewPublisher(client, registration, "elasticweb-apiserver", "elasticweb-system", []byte("authority")).Run(ctx)
+		NewPublisher(client, registration, "elasticweb-apiserver", "elasticweb-system", certificate).Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	v1 "elasticweb.example.com/apis/elasticweb/v1"
+	"elasticweb.example.com/pkg/storage/identity"
 	"elasticweb.example.com/test/cluster"
 )
 
@@ -245,7 +246,8 @@ func TestIdleIsTheLeaseAlone(t *testing.T) {
 		create(t, r.web, web(ns, fmt.Sprint("web", i)))
 	}
 	allReady(t, r.web, ns, 20)
-	time.Sleep(3 * time.Second)
+	// The number of the storage's identity rises for the last time.
+	time.Sleep(identity.RaisePeriod + 2*time.Second)
 	audit := auditFromNow(t)
 	idle := either(15*time.Second, time.Minute)
 	time.Sleep(idle)

@@ -24,7 +24,7 @@ import (
 	"elasticweb.example.com/test/cluster"
 )
 
-// replica is one process of our server. All replicas keep their objects in the etcd of the plane, and share a certificate authority.
+// replica is one process of our server. All replicas keep their objects in the etcd of the plane.
 type replica struct {
 	name string
 	port int
@@ -104,15 +104,17 @@ func start(t testing.TB, name string, port int, flags ...string) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
+	etcd, err := os.ReadFile(filepath.Join(plane.State, "etcd-address"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.command = exec.Command(server, append([]string{
 		"--kubeconfig=" + path,
-		"--etcd-servers=unix://etcd.sock:0", "--etcd-prefix=/elasticweb",
-		"--cert-dir=" + filepath.Join(plane.State, "server-pki"),
+		"--etcd-servers=" + string(etcd), "--etcd-prefix=/elasticweb",
 		// The tests restart servers while controllers watch them.
-		"--shutdown-watch-termination-grace-period=1s",
+		"--shutdown-watch-termination-grace-period=1s", "--shutdown-delay-duration=0s",
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 	}, flags...)...)
-	// The socket's name is relative to the folder of the plane.
 	r.command.Dir, r.command.Stdout, r.command.Stderr = plane.State, log, log
 	r.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.command.Start(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/rest"
+	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/utils/ptr"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -28,7 +29,6 @@ import (
 	"elasticweb.example.com/pkg/generated/clientset/versioned"
 	clientset "elasticweb.example.com/pkg/generated/clientset/versioned/typed/elasticweb/v1"
 	"elasticweb.example.com/pkg/options"
-	"elasticweb.example.com/pkg/servingcert"
 	"elasticweb.example.com/pkg/storage/embedded"
 )
 
@@ -63,12 +63,12 @@ func runTests(m *testing.M) (code int, err error) {
 		err = errors.Join(err, <-stopped, last.err)
 	}()
 
-	etcd, err := embedded.Start(ctx, dir+"/etcd")
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir + "/etcd"})
 	if err != nil {
 		stopped <- nil
 		return 0, err
 	}
-	config, err := newConfig(dir, etcd.Endpoint())
+	config, err := newConfig(etcd.Endpoint())
 	if err != nil {
 		stopped <- nil
 		return 0, err
@@ -129,19 +129,21 @@ func (l *lastRequest) Run(ctx context.Context) {
 }
 
 // newConfig is the production configuration, but for who may (everybody here) and admission (there is no host to ask).
-func newConfig(dir, endpoint string) (*apiserver.Config, error) {
+func newConfig(endpoint string) (*apiserver.Config, error) {
 	o := options.New()
 	o.Etcd.StorageConfig.Transport.ServerList = []string{endpoint}
+	// No list of endpoints has to learn of the stop.
+	o.ServerRun.ShutdownDelayDuration = 0
 	config := apiserver.NewGenericConfig()
 	if err := o.ServerRun.ApplyTo(&config.Config); err != nil {
 		return nil, err
 	}
-	pair, err := servingcert.Issue(dir+"/pki", "elasticweb-apiserver", "elasticweb-system", time.Now())
+	cert, key, err := certutil.GenerateSelfSignedCertKey("localhost", nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	serving := o.Recommended.SecureServing
-	if serving.ServerCert.GeneratedCert, err = dynamiccertificates.NewStaticCertKeyContent("serving-cert", pair.Cert, pair.Key); err != nil {
+	if serving.ServerCert.GeneratedCert, err = dynamiccertificates.NewStaticCertKeyContent("serving-cert", cert, key); err != nil {
 		return nil, err
 	}
 	if serving.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

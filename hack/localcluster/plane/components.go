@@ -36,10 +36,19 @@ rules:
 `
 
 func (p *Plane) startAPI(port int) error {
+	etcdPort, err := p.ports.next()
+	if err != nil {
+		return err
+	}
+	// For whoever needs an etcd with an address.
+	etcdAddress := fmt.Sprintf("http://127.0.0.1:%d", etcdPort)
+	if err := os.WriteFile(filepath.Join(p.state, "etcd-address"), []byte(etcdAddress), 0o600); err != nil {
+		return err
+	}
 	if err := p.component("etcd",
 		"--name=local",
 		"--data-dir="+filepath.Join(p.state, "etcd"),
-		"--listen-client-urls="+etcdSocket, "--advertise-client-urls="+etcdSocket,
+		"--listen-client-urls="+etcdSocket+","+etcdAddress, "--advertise-client-urls="+etcdSocket,
 		"--listen-peer-urls=unix://etcd-peer.sock:0", "--initial-advertise-peer-urls=unix://etcd-peer.sock:0",
 		"--initial-cluster=local=unix://etcd-peer.sock:0",
 		"--log-level=warn",

@@ -16,8 +16,19 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// memberName is the name of the one member of the cluster.
+const memberName = "embedded"
+
 // maxSocketPath is the longest path of a unix socket that Linux accepts, in bytes.
 const maxSocketPath = 107
+
+// Config is how an etcd is run.
+type Config struct {
+	// Dir is the folder of its data, which is made if it is missing.
+	Dir string
+	// Quota is how large the data may become, in bytes. The volume of Dir must have room for it twice.
+	Quota int64
+}
 
 // Etcd is a running etcd.
 type Etcd struct {
@@ -26,34 +37,54 @@ type Etcd struct {
 	client url.URL
 	// logLevel is the least severity that etcd logs.
 	logLevel zap.AtomicLevel
+	quota    int64
 	once     sync.Once
 }
 
-// Start runs etcd on the data in dir, which it makes if it is missing, and returns when it answers. It listens on a
-// unix socket in dir only, which nobody but the owner may enter. The error says what to do if dir is in use or cannot be used.
-func Start(ctx context.Context, dir string) (*Etcd, error) {
+// Start runs etcd and returns when it answers. It listens on a unix socket in the folder only, which nobody but the owner may
+// enter. The error says what to do if the folder is in use or cannot be used.
+func Start(ctx context.Context, config Config) (*Etcd, error) {
 	// A relative dir stays relative: it keeps the paths of the sockets short.
-	socket := filepath.Join(dir, "etcd.sock")
+	dir := config.Dir
+	socket := socketPath(dir)
 	if len(socket) > maxSocketPath {
 		return nil, fmt.Errorf("--data-dir %s is too long: etcd's socket in it may have at most %d characters, so choose a shorter path, or a relative one", dir, maxSocketPath)
 	}
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
 	}
-	// etcd itself would wait for ever for another process to let go of the data.
-	lock, err := fileutil.TryLockFile(filepath.Join(dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
-	if errors.Is(err, fileutil.ErrLocked) {
-		return nil, fmt.Errorf("--data-dir %s is in use by another process: stop it, or choose another folder", dir)
-	}
+	lock, err := lockFolder(dir)
 	if err != nil {
-		return nil, fmt.Errorf("lock --data-dir %s: %w", dir, err)
+		return nil, err
 	}
-	e := &Etcd{lock: lock, client: socketURL(socket), logLevel: zap.NewAtomicLevelAt(zap.WarnLevel)}
+	if err := checkRoom(dir, config.Quota); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	e := &Etcd{lock: lock, client: socketURL(socket), quota: config.Quota, logLevel: zap.NewAtomicLevelAt(zap.WarnLevel)}
 	if err := e.start(ctx, dir); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start the embedded etcd in --data-dir %s: %w", dir, err)
 	}
 	return e, nil
+}
+
+func socketPath(dir string) string { return filepath.Join(dir, "etcd.sock") }
+
+// dataDir is where etcd has its files.
+func dataDir(dir string) string { return filepath.Join(dir, "etcd") }
+
+var errInUse = errors.New("in use by another process: stop it, or choose another folder")
+
+// lockFolder takes the folder. etcd itself would wait for ever for another process to let go of the data.
+func lockFolder(dir string) (*fileutil.LockedFile, error) {
+	lock, err := fileutil.TryLockFile(filepath.Join(dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if errors.Is(err, fileutil.ErrLocked) {
+		return nil, fmt.Errorf("--data-dir %s is %w", dir, errInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock --data-dir %s: %w", dir, err)
+	}
+	return lock, nil
 }
 
 // socketURL is the address of a unix socket as etcd reads it: what looks like a host is the beginning of the path.
@@ -67,8 +98,9 @@ func socketURL(path string) url.URL {
 
 func (e *Etcd) start(ctx context.Context, dir string) error {
 	config := embed.NewConfig()
-	config.Name = "embedded"
-	config.Dir = filepath.Join(dir, "etcd")
+	config.Name = memberName
+	config.Dir = dataDir(dir)
+	config.QuotaBackendBytes = e.quota
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{e.client}, []url.URL{e.client}
 	// A cluster of one: it needs a name for itself, and nobody ever connects to it.
 	config.ListenPeerUrls = nil

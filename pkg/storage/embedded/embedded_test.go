@@ -11,7 +11,7 @@ import (
 
 func start(t *testing.T, dir string) (*Etcd, *clientv3.Client) {
 	t.Helper()
-	etcd, err := Start(t.Context(), dir)
+	etcd, err := Start(t.Context(), Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestDataOutlivesARestart(t *testing.T) {
 func TestAFolderInUseIsRefusedAtOnce(t *testing.T) {
 	dir := folder(t)
 	start(t, dir)
-	if _, err := Start(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "--data-dir "+dir+" is in use by another process") {
+	if _, err := Start(t.Context(), Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "--data-dir "+dir+" is in use by another process") {
 		t.Errorf("error = %v, want one that names the folder and says that it is in use", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestNobodyElseMayEnterTheFolder(t *testing.T) {
 
 func TestAPathTooLongForASocketIsRefused(t *testing.T) {
 	dir := filepath.Join(folder(t), strings.Repeat("a", 120))
-	if _, err := Start(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "choose a shorter path") {
+	if _, err := Start(t.Context(), Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "choose a shorter path") {
 		t.Errorf("error = %v, want one that says to choose a shorter path", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -91,7 +91,7 @@ func TestAFolderThatCannotBeMadeIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Start(t.Context(), filepath.Join(file, "data")); err == nil || !strings.Contains(err.Error(), "--data-dir") {
+	if _, err := Start(t.Context(), Config{Dir: filepath.Join(file, "data")}); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("error = %v, want one that names --data-dir", err)
 	}
 }

@@ -1,0 +1,64 @@
+package options
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"elasticweb.example.com/pkg/storage/embedded"
+)
+
+// revisionBump is far more than a cluster writes between two snapshots, and far less than there are revisions.
+const revisionBump = 1_000_000_000
+
+// newSnapshotCommand returns the commands that save and restore the data of the embedded etcd.
+func newSnapshotCommand() *cobra.Command {
+	snapshot := &cobra.Command{
+		Use:   "snapshot",
+		Short: "Saves and restores the data of the embedded etcd",
+		Args:  cobra.NoArgs,
+	}
+	dataDir := New().DataDir
+	save := &cobra.Command{
+		Use:   "save FILE",
+		Short: "Saves a snapshot of the embedded etcd, whether a server runs on it or not",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := embedded.Save(cmd.Context(), dataDir, args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "Saved", args[0])
+			return err
+		},
+	}
+	var member embedded.Member
+	bump := uint64(revisionBump)
+	restore := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Restores a snapshot into a new --data-dir, or makes it the data of a member of an external etcd cluster",
+		Long: `Restores a snapshot into a new --data-dir, for the embedded etcd. With --name it makes
+the data-dir of that member of an external etcd cluster instead; the other flags have
+then the values that the member is started with. A server that finds older data than it
+has last used refuses to serve it, and says how to accept it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := embedded.Restore(dataDir, args[0], member, bump); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "Restored into", dataDir)
+			return err
+		},
+	}
+	for _, cmd := range []*cobra.Command{save, restore} {
+		cmd.Flags().StringVar(&dataDir, "data-dir", dataDir, "The folder of the embedded etcd.")
+		cmd.SilenceUsage = true
+	}
+	restore.Flags().Uint64Var(&bump, "bump-revision", bump,
+		"What is added to the revision, so that who watched the old data learns that it has changed. 0: nothing.")
+	restore.Flags().StringVar(&member.Name, "name", "", "The name of the member of an external cluster.")
+	restore.Flags().StringVar(&member.InitialCluster, "initial-cluster", "", "With --name: all members, as in etcd's flag.")
+	restore.Flags().StringVar(&member.InitialAdvertisePeerURLs, "initial-advertise-peer-urls", "", "With --name: the member's peer addresses, as in etcd's flag.")
+	restore.Flags().StringVar(&member.InitialClusterToken, "initial-cluster-token", "etcd-cluster", "With --name: as in etcd's flag.")
+	snapshot.AddCommand(save, restore)
+	return snapshot
+}
