@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"elasticweb.example.com/hack/localcluster/process"
 )
 
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
@@ -54,11 +55,14 @@ func show(ctx context.Context, c *cluster, o options) error {
 // serve runs the cluster for a program that reads "ready" from its standard output.
 func serve(ctx context.Context, o options) error {
 	var eof <-chan struct{}
+	orders := make(chan string)
 	if o.untilEOF {
 		closed := make(chan struct{})
 		eof = closed
 		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
+			for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+				orders <- lines.Text()
+			}
 			close(closed)
 		}()
 		var cancel context.CancelFunc
@@ -71,8 +75,28 @@ func serve(ctx context.Context, o options) error {
 	}
 	return withCluster(ctx, o, func(ctx context.Context, c *cluster) error {
 		say("ready")
+		go func() {
+			for order := range orders {
+				if err := obey(c.group, order); err != nil {
+					say("%s: %v", order, err)
+				}
+			}
+		}()
 		return linger(ctx, c, eof)
 	})
+}
+
+// obey lets who runs us end a component, and start it again: "halt kube-apiserver", "resume kube-apiserver".
+func obey(group *process.Group, order string) error {
+	verb, name, _ := strings.Cut(order, " ")
+	switch verb {
+	case "halt":
+		return group.Halt(name)
+	case "resume":
+		return group.Resume(name)
+	default:
+		return errors.New("not understood: halt or resume, and the name of a component")
+	}
 }
 
 // withCluster runs f beside a cluster, and leaves neither a process nor a file but the logs.

@@ -41,7 +41,7 @@ type Cluster struct {
 	Web  *versioned.Clientset
 
 	command *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 }
 
 // Run runs the tests of a package beside one cluster that all of them share. It returns the exit status.
@@ -114,6 +114,19 @@ func (c *Cluster) connect() error {
 func (c *Cluster) Stop() error {
 	_ = c.stdin.Close()
 	return c.command.Wait()
+}
+
+// Halt ends a component of the control plane, such as kube-apiserver. What uses it is not told.
+func (c *Cluster) Halt(t testing.TB, component string) { c.order(t, "halt "+component) }
+
+// Resume starts it again.
+func (c *Cluster) Resume(t testing.TB, component string) { c.order(t, "resume "+component) }
+
+func (c *Cluster) order(t testing.TB, order string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(c.stdin, order); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Kubectl runs kubectl and returns its standard output; it fails the test if kubectl does.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/rest"
 	certutil "k8s.io/client-go/util/cert"
@@ -38,6 +39,8 @@ var server struct {
 	http   *http.Client
 	web    clientset.ElasticwebV1Interface
 	etcd   *clientv3.Client
+	// storage is where the objects are.
+	storage generic.RESTOptionsGetter
 }
 
 func TestMain(m *testing.M) {
@@ -73,19 +76,20 @@ func runTests(m *testing.M) (code int, err error) {
 		stopped <- nil
 		return 0, err
 	}
+	server.storage = config.Generic.RESTOptionsGetter
 	config.Extra.Companions = map[string]apiserver.Companion{"last-request": &last}
-	generic, err := config.Complete().New()
+	api, err := config.Complete().New()
 	if err != nil {
 		stopped <- nil
 		return 0, err
 	}
 	go func() {
-		err := generic.PrepareRun().RunWithContext(ctx)
+		err := api.PrepareRun().RunWithContext(ctx)
 		etcd.Close()
 		stopped <- err
 	}()
 
-	server.config = generic.LoopbackClientConfig
+	server.config = api.LoopbackClientConfig
 	last.config = server.config
 	if server.http, err = rest.HTTPClientFor(server.config); err != nil {
 		return 0, err

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	registry "elasticweb.example.com/pkg/registry/elasticweb"
 )
 
 const prefix = "/registry/elasticweb.example.com/elasticwebs/"
@@ -27,5 +29,16 @@ func TestObjectsAreStoredAsProtobuf(t *testing.T) {
 	}
 	if value := response.Kvs[0].Value; !bytes.HasPrefix(value, []byte("k8s\x00")) {
 		t.Errorf("the stored bytes begin with %q, want \"k8s\\x00\", the mark of protobuf", value[:min(len(value), 16)])
+	}
+}
+
+func TestUIDsAreThoseInTheStorage(t *testing.T) {
+	web := create(t, sample("web"))
+	uids, err := registry.UIDs(t.Context(), server.storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !uids.Has(web.UID) || uids.Has("another") {
+		t.Errorf("UIDs %v, want %s among them", uids, web.UID)
 	}
 }

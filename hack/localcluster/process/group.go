@@ -36,17 +36,56 @@ func (g *Group) Run(name string, env []string, path string, args ...string) erro
 	if err != nil {
 		return err
 	}
+	p.again = func() error { return g.Run(name, env, path, args...) }
 	g.mu.Lock()
 	g.processes = append(g.processes, p)
 	g.mu.Unlock()
 	go func() {
 		<-p.done
+		if p.halted.Load() {
+			return
+		}
 		select {
 		case g.failed <- p.failure():
 		default:
 		}
 	}()
 	return nil
+}
+
+// Halt ends a program until Resume starts it again; that it ends is no failure.
+func (g *Group) Halt(name string) error {
+	p, err := g.find(name)
+	if err != nil {
+		return err
+	}
+	p.halted.Store(true)
+	p.stop(stopGrace)
+	return nil
+}
+
+// Resume starts a program again that Halt has ended.
+func (g *Group) Resume(name string) error {
+	p, err := g.find(name)
+	if err != nil {
+		return err
+	}
+	if !p.halted.Load() {
+		return fmt.Errorf("%s is not halted", name)
+	}
+	return p.again()
+}
+
+// find returns the program of that name that was started last.
+func (g *Group) find(name string) (*Process, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range slices.Backward(g.processes) {
+		if p.name == name {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("no program %s runs here", name)
 }
 
 // Failed delivers the failure of the first program that ended by itself.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,10 @@ type Process struct {
 	command *exec.Cmd
 	done    chan struct{}
 	err     error
+
+	// halted: it was ended to be started again by again.
+	halted atomic.Bool
+	again  func() error
 }
 
 // start runs a program. It gets a process group of its own, so that Ctrl-C in a terminal reaches only us and everything

@@ -18,14 +18,16 @@ func UIDs(ctx context.Context, getter generic.RESTOptionsGetter) (sets.Set[types
 	if err != nil {
 		return nil, err
 	}
+	// As the library's store does.
+	prefix := "/" + options.ResourcePrefix
 	raw, destroy, err := generic.NewRawStorage(options.StorageConfig,
-		func() runtime.Object { return &elasticweb.ElasticWeb{} }, func() runtime.Object { return &elasticweb.ElasticWebList{} }, options.ResourcePrefix)
+		func() runtime.Object { return &elasticweb.ElasticWeb{} }, func() runtime.Object { return &elasticweb.ElasticWebList{} }, prefix)
 	if err != nil {
 		return nil, err
 	}
 	defer destroy()
 	list := &elasticweb.ElasticWebList{}
-	if err := raw.GetList(ctx, options.ResourcePrefix, storage.ListOptions{Predicate: storage.Everything, Recursive: true}, list); err != nil {
+	if err := raw.GetList(ctx, prefix, storage.ListOptions{Predicate: storage.Everything, Recursive: true}, list); err != nil {
 		return nil, err
 	}
 	uids := sets.New[types.UID]()

@@ -256,9 +256,12 @@ func (g *Guard) look(ctx context.Context) error {
 	copied := g.copied
 	copied.Number = max(copied.Number, g.number)
 	if reason := disagreement(stored, copied); reason != "" {
-		g.refusal = &Refusal{Reason: reason, Stored: stored, Copied: copied, configMap: g.location()}
+		refusal := &Refusal{Reason: reason, Stored: stored, Copied: copied, configMap: g.location()}
+		if g.refusal == nil || *g.refusal != *refusal {
+			signal(g.refused)
+		}
+		g.refusal = refusal
 		g.doubt()
-		signal(g.refused)
 		locked.Set(1)
 		return g.refusal
 	}
