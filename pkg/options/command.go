@@ -12,6 +12,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
+	"k8s.io/component-base/logs"
 	"k8s.io/component-base/term"
 	"k8s.io/klog/v2"
 
@@ -27,7 +28,8 @@ func NewCommand() *cobra.Command {
 		Short: "Serves elasticweb.example.com to the aggregation layer of a Kubernetes cluster",
 		Long: `Serves the API group elasticweb.example.com to the aggregation layer of a Kubernetes
 cluster from its own etcd, and keeps a Deployment and a Service for every ElasticWeb.
-Without --etcd-servers it runs an embedded etcd in --data-dir.`,
+Without --etcd-servers it runs an embedded etcd in --data-dir, whose data
+"elasticweb-apiserver snapshot save" and "snapshot restore" save and restore.`,
 		Args:          cobra.NoArgs,
 		Version:       version(),
 		SilenceUsage:  true,
@@ -37,7 +39,8 @@ Without --etcd-servers it runs an embedded etcd in --data-dir.`,
 		},
 	}
 	sets := o.Flags()
-	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name())
+	// Logging has its flags already; a second -v would take the value of the first, or not, by chance.
+	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name(), logs.SkipLoggingConfigurationFlags())
 	for _, set := range sets.FlagSets {
 		cmd.Flags().AddFlagSet(set)
 	}
@@ -49,6 +52,7 @@ Without --etcd-servers it runs an embedded etcd in --data-dir.`,
 }
 
 func (o *Options) run(ctx context.Context) error {
+	o.beginLogs()
 	// Before anything asks for a gate or a version.
 	if err := o.ServerRun.ComponentGlobalsRegistry.Set(); err != nil {
 		return err

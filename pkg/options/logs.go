@@ -1,7 +1,6 @@
 package options
 
 import (
-	"io"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -23,16 +22,21 @@ func init() {
 }
 
 // applyLogs sets the log up. Its times can be read, in both formats: the library's JSON counts milliseconds since 1970, and its
-// text leaves out the year.
+// text leaves out the year. And neither has a secret in it, as the library's has from verbosity 8 on.
 func (o *Options) applyLogs() error {
 	if err := logsapi.ValidateAndApply(o.Logs, utilfeature.DefaultFeatureGate); err != nil {
 		return err
 	}
 	if o.Logs.Format == logsapi.DefaultLogFormat {
-		logger := textLogger(os.Stderr, zapcore.Level(-int(o.Logs.Verbosity)))
-		klog.SetLoggerWithOptions(logger, klog.ContextualLogger(true))
+		o.beginLogs()
 	}
 	return nil
+}
+
+// beginLogs sets up the text format, as what is logged before the flags are known to be valid has it, too.
+func (o *Options) beginLogs() {
+	logger, _ := newLogger(zapcore.NewConsoleEncoder(logFormat()), o.Logs.Verbosity, zapcore.Lock(logsjson.AddNopSync(os.Stderr)), nil)
+	klog.SetLoggerWithOptions(logger, klog.ContextualLogger(true))
 }
 
 // jsonLogs makes the JSON format of --logging-format.
@@ -43,33 +47,71 @@ func (jsonLogs) Feature() featuregate.Feature { return logsapi.LoggingBetaOption
 
 // Create implements logsapi.LogFormatFactory.
 func (jsonLogs) Create(c logsapi.LoggingConfiguration, o logsapi.LoggingOptions) (logr.Logger, logsapi.RuntimeControl) {
-	format := logFormat()
-	format.TimeKey, format.MessageKey = "ts", "msg"
 	errors := zapcore.Lock(logsjson.AddNopSync(o.ErrorStream))
 	if c.Options.JSON.SplitStream {
-		return logsjson.NewJSONLogger(c.Verbosity, zapcore.Lock(logsjson.AddNopSync(o.InfoStream)), errors, &format)
+		return newLogger(zapcore.NewJSONEncoder(logFormat()), c.Verbosity, zapcore.Lock(logsjson.AddNopSync(o.InfoStream)), errors)
 	}
-	return logsjson.NewJSONLogger(c.Verbosity, errors, nil, &format)
+	return newLogger(zapcore.NewJSONEncoder(logFormat()), c.Verbosity, errors, nil)
 }
 
-func textLogger(to io.Writer, level zapcore.Level) logr.Logger {
-	format := logFormat()
-	format.TimeKey, format.MessageKey, format.LevelKey = "ts", "msg", "level"
-	format.EncodeLevel = func(level zapcore.Level, encoder zapcore.PrimitiveArrayEncoder) {
-		// logr has two: what is more verbose is information, too.
-		encoder.AppendString(max(level, zapcore.InfoLevel).CapitalString())
+// newLogger writes errors to a stream of their own if there is one.
+func newLogger(encoder zapcore.Encoder, verbosity logsapi.VerbosityLevel, to, errors zapcore.WriteSyncer) (logr.Logger, logsapi.RuntimeControl) {
+	// zap counts downwards: what is more verbose is lower.
+	level := zap.NewAtomicLevelAt(zapcore.Level(-int(verbosity)))
+	core := zapcore.NewCore(encoder, to, level)
+	if errors != nil {
+		isError := zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= zapcore.ErrorLevel })
+		isNone := zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l < zapcore.ErrorLevel && level.Enabled(l) })
+		core = zapcore.NewTee(zapcore.NewCore(encoder, errors, isError), zapcore.NewCore(encoder, to, isNone))
 	}
-	format.ConsoleSeparator = " "
-	core := zapcore.NewCore(zapcore.NewConsoleEncoder(format), zapcore.Lock(logsjson.AddNopSync(to)), level)
-	return zapr.NewLoggerWithOptions(zap.New(core, zap.WithCaller(true)), zapr.ErrorKey("err"))
+	logger := zap.New(discreet{core}, zap.WithCaller(true))
+	return zapr.NewLoggerWithOptions(logger, zapr.ErrorKey("err")), logsapi.RuntimeControl{
+		SetVerbosityLevel: func(v uint32) error {
+			level.SetLevel(zapcore.Level(-int(v)))
+			return nil
+		},
+		Flush: func() { _ = logger.Sync() },
+	}
+}
+
+// discreet leaves the bodies of requests out: those to the host cluster are Secrets and bearer tokens.
+type discreet struct{ zapcore.Core }
+
+// With implements zapcore.Core.
+func (d discreet) With(fields []zapcore.Field) zapcore.Core { return discreet{d.Core.With(fields)} }
+
+// Check implements zapcore.Core.
+func (d discreet) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if d.Enabled(entry.Level) {
+		return checked.AddCore(entry, d)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (d discreet) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	for i := range fields {
+		if fields[i].Key == "body" {
+			fields[i] = zap.String("body", "[not logged]")
+		}
+	}
+	return d.Core.Write(entry, fields)
 }
 
 func logFormat() zapcore.EncoderConfig {
 	return zapcore.EncoderConfig{
+		TimeKey:        "ts",
+		LevelKey:       "level",
 		CallerKey:      "caller",
 		NameKey:        "logger",
+		MessageKey:     "msg",
 		EncodeTime:     zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00"),
 		EncodeDuration: zapcore.StringDurationEncoder,
 		EncodeCaller:   zapcore.ShortCallerEncoder,
+		// logr has two: what is more verbose is information, too.
+		EncodeLevel: func(level zapcore.Level, encoder zapcore.PrimitiveArrayEncoder) {
+			encoder.AppendString(max(level, zapcore.InfoLevel).CapitalString())
+		},
+		ConsoleSeparator: " ",
 	}
 }

@@ -222,6 +222,16 @@ func (r *replica) get(ctx context.Context, path string) (code int, body string, 
 	return response.StatusCode, string(text), err
 }
 
+// text is the log.
+func (r *replica) text(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(r.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // awaitReady waits until the replica says that it is, and serves.
 func (r *replica) awaitReady(t testing.TB) {
 	t.Helper()
