@@ -1,0 +1,350 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"elasticweb.example.com/test/cluster"
+)
+
+// closed says whether nobody listens at the port.
+func closed(port int) bool {
+	connection, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+	if err == nil {
+		_ = connection.Close()
+	}
+	return err != nil
+}
+
+// waits fails unless the replica lives, with its port closed, and its log says for what it waits.
+func waits(t testing.TB, r *replica, what string) {
+	t.Helper()
+	cluster.Eventually(t, "the log to say what is waited for", func(context.Context) (bool, string) {
+		text := r.text(t)
+		return strings.Contains(text, what), text[max(0, len(text)-1000):]
+	})
+	select {
+	case <-r.exited:
+		t.Fatalf("%s has ended", r.name)
+	default:
+	}
+	if !closed(r.port) {
+		t.Error("the port is open")
+	}
+	if n := strings.Count(r.text(t), "Waiting; the port is closed"); n != 1 {
+		t.Errorf("%d lines say it, want one a minute", n)
+	}
+}
+
+// Complaint 7, and the start: what is not there yet is waited for, and nothing ends.
+func TestTheStartWaits(t *testing.T) {
+	t.Run("for the host", func(t *testing.T) {
+		port := servicePort(t)
+		plane.Halt(t, "kube-apiserver")
+		r := launch(t, "early", port)
+		waits(t, r, "certificates are believed")
+		// Who stops meanwhile is not made to wait.
+		r.stop()
+		r = launch(t, "early", port)
+		waits(t, r, "certificates are believed")
+		plane.Resume(t, "kube-apiserver")
+		begin := awaitHost(t)
+		r.awaitReady(t)
+		t.Logf("ready %v after the host", time.Since(begin).Round(10*time.Millisecond))
+		aggregated(t)
+	})
+	t.Run("for etcd", func(t *testing.T) {
+		installAfresh(t)
+		e := newEtcd(t)
+		e.kill()
+		r := launch(t, "early", servicePort(t), "--etcd-servers="+e.address)
+		waits(t, r, "etcd, and the copy of its identity")
+		e.start(t)
+		begin := time.Now()
+		r.awaitReady(t)
+		t.Logf("ready %v after etcd", time.Since(begin).Round(10*time.Millisecond))
+	})
+	// Complaint 3: policies do not fail open for want of a right, and priority and fairness needs none.
+	t.Run("for a right", func(t *testing.T) {
+		const role = "elasticweb-apiserver"
+		rules, err := plane.Kube.RbacV1().ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := rules.DeepCopy()
+		for i := range rules.Rules {
+			rule := &rules.Rules[i]
+			if rule.APIGroups[0] == "admissionregistration.k8s.io" {
+				rule.Resources = []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings"}
+			}
+			if rule.APIGroups[0] == "flowcontrol.apiserver.k8s.io" {
+				rule.Resources = []string{"flowschemas"}
+			}
+		}
+		if rules, err = plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), rules, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		r := launch(t, "forbidden", servicePort(t))
+		waits(t, r, "may not list mutatingadmissionpolicies.admissionregistration.k8s.io")
+		if !strings.Contains(r.text(t), "--disable-admission-plugins=MutatingAdmissionPolicy") {
+			t.Error("the way out is not named")
+		}
+		// Which is a way out.
+		other := launch(t, "without-policies", freePort(t), "--disable-admission-plugins=MutatingAdmissionPolicy")
+		other.awaitReady(t)
+		if n := other.metric(t, `elasticweb_admission_plugin_off{plugin="PriorityAndFairness",reason="forbidden"}`); n != 1 {
+			t.Errorf("the metric of priority and fairness is %v", n)
+		}
+		all.ResourceVersion = rules.ResourceVersion
+		if _, err := plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), all, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitReady(t)
+	})
+}
+
+// awaitHost waits until kube-apiserver is ready, and returns when it was.
+func awaitHost(t testing.TB) time.Time {
+	t.Helper()
+	cluster.Eventually(t, "kube-apiserver to be ready", func(ctx context.Context) (bool, string) {
+		err := plane.Kube.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		return err == nil, fmt.Sprint(err)
+	})
+	return time.Now()
+}
+
+// The host goes and comes back; we stay.
+func TestAnOutageOfTheHost(t *testing.T) {
+	ns := plane.Namespace(t)
+	r := serve(t, "server", lease()...)
+	w := create(t, r.web, web(ns, "web"))
+	ready(t, r.web, w, 1)
+	plane.Halt(t, "kube-apiserver")
+	outage := either(5*time.Second, time.Minute)
+	time.Sleep(outage)
+	if code, text, err := r.get(t.Context(), "/livez"); err != nil || code != http.StatusOK {
+		t.Errorf("/livez: %d %v %s", code, err, text)
+	}
+	// Who needs no review is served.
+	if _, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), "web", metav1.GetOptions{}); err != nil {
+		t.Errorf("with the host away: %v", err)
+	}
+	plane.Resume(t, "kube-apiserver")
+	begin := awaitHost(t)
+	aggregated(t)
+	t.Logf("an outage of %v: the aggregated path is back %v after the host", outage, time.Since(begin).Round(10*time.Millisecond))
+	demand(t, plane.Web, w, 200)
+	replicasBecome(t, ns, "web", 2)
+	t.Logf("and the controller acts %v after it", time.Since(begin).Round(10*time.Millisecond))
+	select {
+	case <-r.exited:
+		t.Error("the server has ended")
+	default:
+	}
+}
+
+// etcd goes and comes back, killed or frozen; we stay, alive and not ready, and no workload is touched.
+func TestAnOutageOfEtcd(t *testing.T) {
+	installAfresh(t)
+	ns := plane.Namespace(t)
+	e := newEtcd(t)
+	r := serve(t, "server", append(lease(), "--etcd-servers="+e.address)...)
+	w := create(t, r.web, web(ns, "web"))
+	ready(t, r.web, w, 1)
+	before := workloads(t, ns)
+	for _, how := range []string{"killed", "frozen"} {
+		if how == "killed" {
+			e.kill()
+		} else if err := e.command.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		cluster.Eventually(t, "the server to say that it is not ready", func(ctx context.Context) (bool, string) {
+			code, text, err := r.get(ctx, "/readyz")
+			return code != http.StatusOK && err == nil && strings.Contains(text, "[-]etcd failed"), fmt.Sprint(code, err)
+		})
+		for time.Since(begin) < either(5*time.Second, time.Minute) {
+			if code, text, err := r.get(t.Context(), "/livez"); err != nil || code != http.StatusOK {
+				t.Errorf("/livez: %d %v %s", code, err, text)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if how == "killed" {
+			e.start(t)
+		} else if err := e.command.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		begin = time.Now()
+		cluster.Eventually(t, "a write to succeed", func(ctx context.Context) (bool, string) {
+			err := tryDemand(ctx, r.web, w, 100)
+			return err == nil, fmt.Sprint(err)
+		})
+		t.Logf("etcd %s: the first write %v after it is back", how, time.Since(begin).Round(10*time.Millisecond))
+		r.awaitReady(t)
+		unharmed(t, ns, before, "after etcd was "+how)
+	}
+}
+
+// A stop is announced before it happens, gives the lease away, and ends well; and the next process takes over.
+func TestTheOrderOfAStop(t *testing.T) {
+	ns := plane.Namespace(t)
+	delay := 4 * time.Second
+	r := serve(t, "stopping", append(lease(), "--shutdown-delay-duration="+delay.String())...)
+	awaitLeader(t, r)
+	create(t, r.web, web(ns, "web"))
+	registration, err := plane.Kube.Discovery().RESTClient().Get().AbsPath(apiServicePath).DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := r.web.ElasticwebV1().ElasticWebs(ns).Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := make(chan time.Duration, 1)
+	begin := time.Now()
+	go func() {
+		for range watch.ResultChan() {
+		}
+		watched <- time.Since(begin)
+	}()
+	r.signal(syscall.SIGTERM)
+	cluster.Eventually(t, "not ready", func(ctx context.Context) (bool, string) {
+		code, _, err := r.get(ctx, "/readyz")
+		return err == nil && code != http.StatusOK, fmt.Sprint(code, err)
+	})
+	notReady := time.Since(begin)
+	cluster.Eventually(t, "the lease to be given away", func(ctx context.Context) (bool, string) {
+		held, err := plane.Kube.CoordinationV1().Leases("elasticweb-system").Get(ctx, "elasticweb-apiserver", metav1.GetOptions{})
+		return err == nil && (held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity == ""), fmt.Sprint(err)
+	})
+	released := time.Since(begin)
+	served, refused := 0, 0
+	var last time.Duration
+	for {
+		code, _, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+ns+"/elasticwebs")
+		if err != nil {
+			break
+		}
+		switch code {
+		case http.StatusOK:
+			served++
+			last = time.Since(begin)
+			if refused > 0 {
+				t.Error("served after the first refusal")
+			}
+		case http.StatusTooManyRequests:
+			refused++
+		default:
+			t.Errorf("a request during the stop: %d", code)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	<-r.exited
+	end := time.Since(begin)
+	t.Logf("not ready after %v, lease given away after %v, %d served until %v, %d told to come again, watch closed after %v, ended after %v",
+		notReady.Round(time.Millisecond), released.Round(time.Millisecond), served, last.Round(time.Millisecond), refused, (<-watched).Round(time.Millisecond), end.Round(time.Millisecond))
+	if notReady > delay/2 || released > delay || served == 0 || last < delay-time.Second {
+		t.Error("not in order")
+	}
+	if code := r.command.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	// Complaint 8.
+	after, err := plane.Kube.Discovery().RESTClient().Get().AbsPath(apiServicePath).DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := func(text []byte) string {
+		_, uid, _ := strings.Cut(string(text), `"uid":"`)
+		return uid[:36]
+	}; uid(registration) != uid(after) {
+		t.Error("the APIService is not the one of before")
+	}
+}
+
+// Complaint 1: one process goes and the next comes; for how long nobody answers is reported, and a namespace is deleted meanwhile.
+func TestTheGapOfARestart(t *testing.T) {
+	other := plane.Namespace(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	if len(dir) > 80 {
+		short, err := os.MkdirTemp("", "ew")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(short) })
+		dir = filepath.Join(short, "data")
+	}
+	installAfresh(t)
+	r := serve(t, "old", append(lease(), "--data-dir="+dir)...)
+	answered := func(r *replica) bool {
+		code, _, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+other+"/elasticwebs")
+		return err == nil && code == http.StatusOK
+	}
+	stopped := make(chan time.Time, 1)
+	go func() {
+		last := time.Now()
+		for {
+			if answered(r) {
+				last = time.Now()
+			}
+			select {
+			case <-r.exited:
+				stopped <- last
+				return
+			default:
+			}
+		}
+	}()
+	r.signal(syscall.SIGTERM)
+	<-r.exited
+	if err := plane.Kube.CoreV1().Namespaces().Delete(t.Context(), other, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	exited := time.Now()
+	r = launch(t, "new", r.port, append(lease(), "--data-dir="+dir)...)
+	for !answered(r) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	now := time.Now()
+	last := <-stopped
+	t.Logf("one replica: %v between the last answer of the old process and the first of the new one (%v of them until the old one had ended)",
+		now.Sub(last).Round(time.Millisecond), exited.Sub(last).Round(time.Millisecond))
+	aggregated(t)
+	cluster.Eventually(t, "the namespace to go", func(ctx context.Context) (bool, string) {
+		_, err := plane.Kube.CoreV1().Namespaces().Get(ctx, other, metav1.GetOptions{})
+		return err != nil, "it is there"
+	})
+	t.Logf("a namespace that was deleted meanwhile is gone %v later", time.Since(now).Round(10*time.Millisecond))
+}
+
+// Complaint 7: the server and its controller work although the aggregation layer leads nowhere.
+func TestTheAggregatedPathIsNotNeeded(t *testing.T) {
+	ns := plane.Namespace(t)
+	r := standBy(t, "unreachable", lease()...)
+	awaitLeader(t, r)
+	w := create(t, r.web, web(ns, "web"))
+	ready(t, r.web, w, 1)
+	if _, err := plane.Web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), "web", metav1.GetOptions{}); err == nil {
+		t.Error("the aggregation layer leads to it: the test shows nothing")
+	}
+	// Complaint 13: the loopback certificate is watched.
+	if _, text, err := r.get(t.Context(), "/livez?verbose"); err != nil || !strings.Contains(text, "loopback-serving-certificate ok") {
+		t.Errorf("/livez: %v\n%s", err, text)
+	}
+	if _, err := r.web.ElasticwebV1().ElasticWebs(ns).Patch(t.Context(), "web", types.MergePatchType, []byte(`{"spec":{"totalQPS":200}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, r.web, w, 2)
+}
