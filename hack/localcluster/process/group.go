@@ -13,6 +13,9 @@ import (
 // stopGrace is the time that a program gets to end.
 const stopGrace = 20 * time.Second
 
+// haltGrace is the time that a program gets to end that is to be missed.
+const haltGrace = 3 * time.Second
+
 // awaitLimit is the time that anything may take to become ready.
 const awaitLimit = 2 * time.Minute
 
@@ -60,7 +63,7 @@ func (g *Group) Halt(name string) error {
 		return err
 	}
 	p.halted.Store(true)
-	p.stop(stopGrace)
+	p.stop(haltGrace)
 	return nil
 }
 

@@ -1,17 +1,25 @@
 package embedded
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 func start(t *testing.T, dir string) (*Etcd, *clientv3.Client) {
 	t.Helper()
-	etcd, err := Start(t.Context(), Config{Dir: dir})
+	return startWith(t, Config{Dir: dir})
+}
+
+func startWith(t *testing.T, config Config) (*Etcd, *clientv3.Client) {
+	t.Helper()
+	etcd, err := Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,6 +30,29 @@ func start(t *testing.T, dir string) (*Etcd, *clientv3.Client) {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	return etcd, client
+}
+
+// relieving lets the etcd look after its quota, until stop.
+func relieving(t *testing.T, etcd *Etcd) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		etcd.Relieve(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { return condition(), nil })
+	if err != nil {
+		t.Fatalf("never: %s", what)
+	}
 }
 
 // folder is one whose name leaves room for a socket.

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"k8s.io/klog/v2"
 )
@@ -26,8 +24,6 @@ const (
 // alarm is on, etcd answers reads and refuses writes.
 func (e *Etcd) Relieve(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("etcd")
-	client := v3client.New(e.server.Server)
-	defer func() { _ = client.Close() }()
 	var said time.Time
 	for {
 		select {
@@ -48,7 +44,7 @@ func (e *Etcd) Relieve(ctx context.Context) {
 			said = time.Now()
 			logger.Info("Warning: the quota of the embedded etcd is exceeded: writes are refused. Compacting and defragmenting", "quotaBytes", e.quota)
 		}
-		freed, err := e.relieve(ctx, client)
+		freed, err := e.relieve(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			logger.Error(err, "Cannot make room in the embedded etcd, will try again")
@@ -61,16 +57,13 @@ func (e *Etcd) Relieve(ctx context.Context) {
 }
 
 // relieve says whether writes go on.
-func (e *Etcd) relieve(ctx context.Context, client *clientv3.Client) (bool, error) {
-	status, err := client.Status(ctx, "")
-	if err != nil {
-		return false, err
-	}
-	if _, err := e.server.Server.Compact(ctx, &pb.CompactionRequest{Revision: status.Header.Revision, Physical: true}); err != nil && !errors.Is(err, mvcc.ErrCompacted) {
+func (e *Etcd) relieve(ctx context.Context) (bool, error) {
+	server := e.server.Server
+	if _, err := server.Compact(ctx, &pb.CompactionRequest{Revision: server.KV().Rev(), Physical: true}); err != nil && !errors.Is(err, mvcc.ErrCompacted) {
 		return false, fmt.Errorf("compact: %w", err)
 	}
 	// Only what is smaller afterwards is worth the pause: a defragmentation stops everything.
-	backend := e.server.Server.Backend()
+	backend := server.Backend()
 	if free := e.quota - backend.SizeInUse(); free*100 < e.quota*relieved {
 		return false, nil
 	}
@@ -80,6 +73,9 @@ func (e *Etcd) relieve(ctx context.Context, client *clientv3.Client) (bool, erro
 	if backend.Size() >= e.quota {
 		return false, nil
 	}
-	_, err = e.server.Server.Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType_NOSPACE})
-	return err == nil, err
+	disarm := &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: uint64(server.MemberID()), Alarm: pb.AlarmType_NOSPACE}
+	if _, err := server.Alarm(ctx, disarm); err != nil {
+		return false, fmt.Errorf("disarm the alarm: %w", err)
+	}
+	return true, nil
 }

@@ -78,10 +78,11 @@ func (s *Steward) Run(ctx context.Context) {
 			logger.Error(err, "Cannot write the copy of the storage identity, will try again")
 		}
 		if pending && s.copied.HasSynced() && time.Since(last) >= RaisePeriod {
-			if err := s.raise(ctx); err != nil && ctx.Err() == nil {
-				logger.Error(err, "Cannot raise the number of the storage identity, will try again")
-			} else {
-				pending, last = false, time.Now()
+			last = time.Now()
+			if err := s.raise(ctx); err == nil {
+				pending = false
+			} else if ctx.Err() == nil {
+				logger.Error(err, "Cannot raise the number of the storage identity, will try again", "after", RaisePeriod)
 			}
 		}
 		var tick <-chan time.Time

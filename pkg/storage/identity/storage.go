@@ -2,7 +2,10 @@ package identity
 
 import (
 	"context"
+	"errors"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -55,6 +58,10 @@ func (s *guarded) settle(ctx context.Context, err error) error {
 	}
 	if refused := s.guard.Verify(ctx); refused != nil {
 		return refused
+	}
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		// The library would call it an internal error.
+		return apierrors.NewServiceUnavailable("the storage is full (etcd's quota is exceeded): it is read, and objects can be deleted, but nothing can be written until there is room")
 	}
 	return err
 }

@@ -1,0 +1,79 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// fill writes until etcd refuses, to new keys or again and again to the same few.
+func fill(t *testing.T, client *clientv3.Client, keys int) {
+	t.Helper()
+	value := strings.Repeat("x", 64<<10)
+	for i := range 1000 {
+		_, err := client.Put(t.Context(), fmt.Sprint("key", i%keys), value)
+		if errors.Is(err, rpctypes.ErrNoSpace) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the quota was never exceeded")
+}
+
+func TestAnExceededQuotaIsRelieved(t *testing.T) {
+	etcd, client := startWith(t, Config{Dir: folder(t), Quota: 16 << 20})
+	fill(t, client, 3)
+	if _, err := client.Get(t.Context(), "key1"); err != nil {
+		t.Errorf("a read while writes are refused: %v", err)
+	}
+	stop := relieving(t, etcd)
+	defer stop()
+	await(t, "writes to go on", func() bool {
+		_, err := client.Put(t.Context(), "after", "value")
+		return err == nil
+	})
+	// What was written is there.
+	response, err := client.Get(t.Context(), "key", clientv3.WithPrefix())
+	if err != nil || len(response.Kvs) != 3 {
+		t.Errorf("%v, %d keys of 3", err, len(response.Kvs))
+	}
+}
+
+func TestWhatIsFullOfObjectsStaysReadable(t *testing.T) {
+	etcd, client := startWith(t, Config{Dir: folder(t), Quota: 16 << 20})
+	fill(t, client, 1000)
+	for range 3 {
+		freed, err := etcd.relieve(t.Context())
+		if freed || err != nil {
+			t.Errorf("freed: %v, %v", freed, err)
+		}
+	}
+	if _, err := client.Put(t.Context(), "after", "value"); !errors.Is(err, rpctypes.ErrNoSpace) {
+		t.Errorf("a write: %v", err)
+	}
+	if response, err := client.Get(t.Context(), "key", clientv3.WithPrefix(), clientv3.WithKeysOnly()); err != nil || response.Count < 20 {
+		t.Errorf("a read: %v", err)
+	}
+	// Who deletes some makes room.
+	if _, err := client.Delete(t.Context(), "key1", clientv3.WithPrefix()); err != nil {
+		t.Fatalf("a deletion: %v", err)
+	}
+	defer relieving(t, etcd)()
+	await(t, "writes to go on", func() bool {
+		_, err := client.Put(t.Context(), "after", "value")
+		return err == nil
+	})
+}
+
+func TestAQuotaThatTheVolumeCannotHoldIsRefused(t *testing.T) {
+	_, err := Start(t.Context(), Config{Dir: folder(t), Quota: 1 << 60})
+	if err == nil || !strings.Contains(err.Error(), "choose a smaller --embedded-etcd-quota-backend-bytes") {
+		t.Errorf("error = %v", err)
+	}
+}

@@ -1,0 +1,140 @@
+package embedded
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/component-base/metrics/testutil"
+)
+
+func put(t *testing.T, dir, value string) {
+	t.Helper()
+	etcd, client := startWith(t, Config{Dir: dir})
+	if _, err := client.Put(t.Context(), "key", value); err != nil {
+		t.Fatal(err)
+	}
+	etcd.Close()
+}
+
+func TestASnapshotIsRestored(t *testing.T) {
+	dir := folder(t)
+	put(t, dir, "value")
+	file := filepath.Join(t.TempDir(), "snapshots", "s.db")
+	if err := Save(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v: want mode 600", info.Mode(), err)
+	}
+	if err := Save(t.Context(), dir, file); err == nil || !strings.Contains(err.Error(), "choose another name") {
+		t.Errorf("a second time to the same file: %v", err)
+	}
+	for _, bump := range []uint64{0, 1000} {
+		restored := folder(t)
+		if err := Restore(restored, file, Member{}, bump); err != nil {
+			t.Fatal(err)
+		}
+		_, client := startWith(t, Config{Dir: restored})
+		response, err := client.Get(t.Context(), "key")
+		if err != nil || len(response.Kvs) != 1 || string(response.Kvs[0].Value) != "value" {
+			t.Errorf("bump %d: %v, %v", bump, response, err)
+		}
+		if uint64(response.Header.Revision) < bump {
+			t.Errorf("revision %d after a bump of %d", response.Header.Revision, bump)
+		}
+		if err := Restore(restored, file, Member{}, bump); err == nil {
+			t.Error("a folder in use was overwritten")
+		}
+	}
+	if err := Restore(dir, file, Member{}, 0); err == nil || !strings.Contains(err.Error(), "holds data already") {
+		t.Errorf("into a folder with data: %v", err)
+	}
+}
+
+func TestADamagedSnapshotLeavesNothing(t *testing.T) {
+	dir, target := folder(t), folder(t)
+	put(t, dir, "value")
+	file := filepath.Join(t.TempDir(), "s.db")
+	if err := Save(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 0xff
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(target, file, Member{}, 0); err == nil {
+		t.Fatal("a damaged snapshot was restored")
+	}
+	if _, err := os.Stat(dataDir(target)); err == nil {
+		t.Error("half of it is left")
+	}
+}
+
+func TestSnapshotsOfASchedule(t *testing.T) {
+	etcd, _ := startWith(t, Config{Dir: folder(t)})
+	dir := t.TempDir()
+	for _, old := range []string{"20200101T000000Z.db", "20210101T000000Z.db", "somebody-elses.db"} {
+		if err := os.WriteFile(filepath.Join(dir, old), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if age := snapshotAgeOf(t, dir); age < 5*365*24*3600 {
+		t.Errorf("age %v", age)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		etcd.SaveRegularly(ctx, Schedule{Dir: dir, Interval: time.Hour, Keep: 2})
+	}()
+	await(t, "a snapshot", func() bool { return time.Since(newest(dir)) < time.Hour && len(saved(dir)) == 2 })
+	cancel()
+	<-done
+	if _, err := os.Stat(filepath.Join(dir, "20200101T000000Z.db")); err == nil {
+		t.Error("the oldest was kept")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "somebody-elses.db")); err != nil {
+		t.Error("a file was deleted that no schedule has made")
+	}
+	if age := snapshotAgeOf(t, dir); age < 0 || age > 60 {
+		t.Errorf("age %v", age)
+	}
+}
+
+func snapshotAgeOf(t *testing.T, dir string) float64 {
+	t.Helper()
+	registry := testutil.NewFakeKubeRegistry("1.37.0")
+	registry.CustomMustRegister(NewSnapshotMetrics(dir))
+	gathered, err := registry.Gather()
+	if err != nil || len(gathered) != 1 {
+		t.Fatalf("%v, %d metrics", err, len(gathered))
+	}
+	return gathered[0].GetMetric()[0].GetGauge().GetValue()
+}
+
+func TestTheMetricsOfEtcdAreThere(t *testing.T) {
+	startWith(t, Config{Dir: folder(t)})
+	registry := testutil.NewFakeKubeRegistry("1.37.0")
+	registry.RawMustRegister(Metrics{})
+	gathered, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, family := range gathered {
+		found[family.GetName()] = true
+	}
+	for _, name := range []string{"etcd_mvcc_db_total_size_in_bytes", "etcd_disk_wal_fsync_duration_seconds", "etcd_server_has_leader"} {
+		if !found[name] {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
