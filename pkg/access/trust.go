@@ -58,6 +58,10 @@ func TrustHost(ctx context.Context, options *genericoptions.DelegatingAuthentica
 		if err != nil {
 			return nil, fmt.Errorf("--requestheader-client-ca-file: %w", err)
 		}
+		if file, ok := config.CAContentProvider.(dynamiccertificates.ControllerRunner); ok {
+			// separate, around it, hides this from the server, which would do it.
+			go file.Run(ctx, 1)
+		}
 		trust.FrontProxy = config
 	case !options.SkipInClusterLookup:
 		ca, err := dynamiccertificates.NewDynamicCAFromConfigMapController("front-proxy-ca", metav1.NamespaceSystem, configMapName, frontProxyCAKey, client)
@@ -129,12 +133,23 @@ func (t *Trust) spoofable() error {
 	if err != nil {
 		return nil
 	}
+	roots, all := x509.NewCertPool(), x509.NewCertPool()
 	for _, proxy := range proxies {
-		for _, user := range users {
+		roots.AddCert(proxy)
+	}
+	for _, authority := range append(users, proxies...) {
+		all.AddCert(authority)
+	}
+	for _, user := range users {
+		for _, proxy := range proxies {
 			// The key is what signs: the same one under another name is no other authority.
 			if bytes.Equal(proxy.RawSubjectPublicKeyInfo, user.RawSubjectPublicKeyInfo) {
 				return errSpoofable
 			}
+		}
+		// Nor is one that the other has signed: users show it along with their certificate.
+		if _, err := user.Verify(x509.VerifyOptions{Roots: roots, Intermediates: all, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+			return errSpoofable
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func (o *Options) Config(ctx context.Context, fail func(error)) (*apiserver.Conf
 	); err != nil {
 		return nil, err
 	}
-	h, err := o.connect(ctx, config)
+	h, err := o.connect(ctx, config, fail)
 	if err != nil {
 		return nil, err
 	}

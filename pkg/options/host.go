@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -27,7 +28,7 @@ type host struct {
 }
 
 // connect finds out what the server cannot serve without, and waits for it. What follows the host from then on ends with ctx.
-func (o *Options) connect(ctx context.Context, config *genericapiserver.RecommendedConfig) (*host, error) {
+func (o *Options) connect(ctx context.Context, config *genericapiserver.RecommendedConfig, fail func(error)) (*host, error) {
 	if err := o.Recommended.CoreAPI.ApplyTo(config); err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
 	}
@@ -55,7 +56,7 @@ func (o *Options) connect(ctx context.Context, config *genericapiserver.Recommen
 	if err := o.loadCertificate(ctx, h); err != nil {
 		return nil, err
 	}
-	return h, o.probeAdmission(ctx, h)
+	return h, o.probeAdmission(ctx, h, fail)
 }
 
 // loadCertificate waits for a serving certificate, and makes one if that is ours to do.
@@ -90,7 +91,7 @@ func (o *Options) loadCertificate(ctx context.Context, h *host) error {
 }
 
 // probeAdmission switches off what the host does not serve.
-func (o *Options) probeAdmission(ctx context.Context, h *host) error {
+func (o *Options) probeAdmission(ctx context.Context, h *host, fail func(error)) error {
 	client, err := metadata.NewForConfig(h.config)
 	if err != nil {
 		return fmt.Errorf("client of the host cluster: %w", err)
@@ -102,14 +103,16 @@ func (o *Options) probeAdmission(ctx context.Context, h *host) error {
 		}
 		return !slices.Contains(admission.DisablePlugins, plugin)
 	}
-	var off []string
+	var off map[string]string
 	if err := await(ctx, "the host cluster's admission APIs", func(ctx context.Context) (err error) {
 		off, err = probe.Run(ctx, client, wanted)
 		return err
 	}); err != nil {
 		return err
 	}
-	for _, plugin := range off {
+	go watchForPlugins(ctx, client, off, fail)
+	for plugin, reason := range off {
+		probe.SwitchedOff(ctx, plugin, reason)
 		if plugin == probe.FlowControl {
 			features.EnablePriorityAndFairness = false
 			continue
@@ -118,6 +121,32 @@ func (o *Options) probeAdmission(ctx context.Context, h *host) error {
 		admission.EnablePlugins = slices.DeleteFunc(admission.EnablePlugins, func(enabled string) bool { return enabled == plugin })
 	}
 	return nil
+}
+
+// probePeriod is how often it is looked whether the host serves by now what it did not serve at the start.
+const probePeriod = time.Minute
+
+// watchForPlugins ends the server when a plugin that is off could be on: a host that is upgraded serves more policies than before,
+// and they must hold.
+func watchForPlugins(ctx context.Context, client metadata.Interface, off map[string]string, fail func(error)) {
+	missing := func(plugin string) bool { return off[plugin] != "" && plugin != probe.FlowControl }
+	for len(off) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(probePeriod):
+		}
+		still, err := probe.Run(ctx, client, missing)
+		if err != nil {
+			continue
+		}
+		for plugin := range off {
+			if missing(plugin) && still[plugin] == "" {
+				fail(fmt.Errorf("the host cluster serves the API of admission plugin %s by now: a new start is needed to follow it", plugin))
+				return
+			}
+		}
+	}
 }
 
 // remote is how a cluster is reached: by the kubeconfig, or from within.

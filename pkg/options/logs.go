@@ -58,13 +58,13 @@ func (jsonLogs) Create(c logsapi.LoggingConfiguration, o logsapi.LoggingOptions)
 func newLogger(encoder zapcore.Encoder, verbosity logsapi.VerbosityLevel, to, errors zapcore.WriteSyncer) (logr.Logger, logsapi.RuntimeControl) {
 	// zap counts downwards: what is more verbose is lower.
 	level := zap.NewAtomicLevelAt(zapcore.Level(-int(verbosity)))
-	core := zapcore.NewCore(encoder, to, level)
+	var core zapcore.Core = discreet{zapcore.NewCore(encoder, to, level)}
 	if errors != nil {
 		isError := zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l >= zapcore.ErrorLevel })
 		isNone := zap.LevelEnablerFunc(func(l zapcore.Level) bool { return l < zapcore.ErrorLevel && level.Enabled(l) })
-		core = zapcore.NewTee(zapcore.NewCore(encoder, errors, isError), zapcore.NewCore(encoder, to, isNone))
+		core = zapcore.NewTee(discreet{zapcore.NewCore(encoder, errors, isError)}, discreet{zapcore.NewCore(encoder, to, isNone)})
 	}
-	logger := zap.New(discreet{core}, zap.WithCaller(true))
+	logger := zap.New(core, zap.WithCaller(true))
 	return zapr.NewLoggerWithOptions(logger, zapr.ErrorKey("err")), logsapi.RuntimeControl{
 		SetVerbosityLevel: func(v uint32) error {
 			level.SetLevel(zapcore.Level(-int(v)))

@@ -47,3 +47,14 @@ func TestLogs(t *testing.T) {
 		})
 	}
 }
+
+func TestErrorsHaveAStreamOfTheirOwn(t *testing.T) {
+	var info, failures bytes.Buffer
+	logger, _ := newLogger(zapcore.NewJSONEncoder(logFormat()), 0, zapcore.AddSync(&info), zapcore.AddSync(&failures))
+	logger.Info("information")
+	logger.Error(nil, "failure", "body", "secret")
+	if !strings.Contains(info.String(), "information") || strings.Contains(info.String(), "failure") ||
+		!strings.Contains(failures.String(), "failure") || strings.Contains(failures.String(), "information") || strings.Contains(failures.String(), "secret") {
+		t.Errorf("information:\n%s\nfailures:\n%s", info.String(), failures.String())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -62,7 +63,11 @@ func (o *Options) guardStorage(ctx context.Context, host kubernetes.Interface) (
 
 func (o *Options) etcdClient() (*clientv3.Client, error) {
 	storage := o.Etcd.StorageConfig.Transport
-	config := clientv3.Config{Endpoints: storage.ServerList, Logger: zap.NewNop()}
+	config := clientv3.Config{
+		Endpoints: storage.ServerList, Logger: zap.NewNop(),
+		// As the library's clients have it: a member that has lost its power is noticed.
+		DialTimeout: 20 * time.Second, DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second,
+	}
 	if storage.CertFile != "" || storage.KeyFile != "" || storage.TrustedCAFile != "" {
 		files := transport.TLSInfo{CertFile: storage.CertFile, KeyFile: storage.KeyFile, TrustedCAFile: storage.TrustedCAFile}
 		tls, err := files.ClientConfig()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 
 	"elasticweb.example.com/test/cluster"
 )
@@ -100,6 +102,7 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 				return identityOf(t) != copied || strings.HasSuffix(copied, "/3"), copied
 			})
 			before := workloads(t, ns)
+			deletions := deletionsTold(t, ns)
 
 			e.kill()
 			test.harm(t, e, snapshot)
@@ -126,13 +129,18 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 			}
 			unharmed(t, ns, before, "while the storage is refused")
+			if n := deletions.Load(); n != 0 {
+				t.Errorf("%d deletions were told to those who watch", n)
+			}
 
 			// A new process finds the same.
 			r.stop()
 			r = launch(t, "locked", servicePort(t), flags...)
 			refused = awaitRefusal(t, r, ns, test.want)
 			accept(t, refused)
-			r.awaitReady(t)
+			// Its caches may be of the storage before; whoever runs it starts it again.
+			<-r.exited
+			r = start(t, "accepted", servicePort(t), flags...)
 			aggregated(t)
 			_, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), "w1", metav1.GetOptions{})
 			if test.survives != (err == nil) {
@@ -161,6 +169,24 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deletionsTold counts what those who watch are told has gone.
+func deletionsTold(t testing.TB, ns string) *atomic.Int32 {
+	t.Helper()
+	watch, err := plane.Web.ElasticwebV1().ElasticWebs(ns).Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := &atomic.Int32{}
+	go func() {
+		for event := range watch.ResultChan() {
+			if event.Type == apiwatch.Deleted {
+				told.Add(1)
+			}
+		}
+	}()
+	return told
 }
 
 func identityOf(t testing.TB) string {

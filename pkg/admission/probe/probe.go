@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -57,11 +56,11 @@ var off = metrics.NewGaugeVec(&metrics.GaugeOpts{
 
 func init() { utilruntime.Must(legacyregistry.Register(off)) }
 
-// Run lists one object of each API that a wanted plugin follows, and returns the plugins to switch off, since the host does not
-// serve their API. An error says that it is not decided: the host did not answer, or it forbids what a plugin must
+// Run lists one object of each API that a wanted plugin follows, and returns the plugins to switch off, with the reason: not_served,
+// or forbidden. An error says that it is not decided: the host did not answer, or it forbids what a plugin must
 // know, and then names the missing right. Policies must not fail open for want of a rule.
-func Run(ctx context.Context, client metadata.Interface, wanted func(plugin string) bool) (switchOff []string, err error) {
-	reasons := map[string]string{}
+func Run(ctx context.Context, client metadata.Interface, wanted func(plugin string) bool) (reasons map[string]string, err error) {
+	reasons = map[string]string{}
 	var missing []error
 	for _, need := range needs {
 		if !wanted(need.plugin) {
@@ -86,12 +85,11 @@ func Run(ctx context.Context, client metadata.Interface, wanted func(plugin stri
 	if err := errors.Join(missing...); err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	off.Reset()
-	for plugin, reason := range reasons {
-		off.WithLabelValues(plugin, reason).Set(1)
-		klog.FromContext(ctx).Info("Warning: a plugin is off, since the host cluster does not serve its API, or does not let us read it", "plugin", plugin, "reason", reason)
-		switchOff = append(switchOff, plugin)
-	}
-	slices.Sort(switchOff)
-	return switchOff, nil
+	return reasons, nil
+}
+
+// SwitchedOff says, in the log and in a metric, that a plugin is off, and for which reason of Run.
+func SwitchedOff(ctx context.Context, plugin, reason string) {
+	off.WithLabelValues(plugin, reason).Set(1)
+	klog.FromContext(ctx).Info("Warning: a plugin is off, since the host cluster does not serve its API, or does not let us read it", "plugin", plugin, "reason", reason)
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestRun(t *testing.T) {
 			if (test.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error = %v, want %q", err, test.want)
 			}
-			if !slices.Equal(off, test.off) {
+			if !slices.Equal(slices.Sorted(maps.Keys(off)), test.off) {
 				t.Errorf("off: %v, want %v", off, test.off)
 			}
 		})

@@ -37,6 +37,7 @@ type Etcd struct {
 	client url.URL
 	// logLevel is the least severity that etcd logs.
 	logLevel zap.AtomicLevel
+	dir      string
 	quota    int64
 	once     sync.Once
 }
@@ -60,7 +61,7 @@ func Start(ctx context.Context, config Config) (*Etcd, error) {
 	if err := checkRoom(dir, config.Quota); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	e := &Etcd{lock: lock, client: socketURL(socket), quota: config.Quota, logLevel: zap.NewAtomicLevelAt(zap.WarnLevel)}
+	e := &Etcd{lock: lock, client: socketURL(socket), dir: dir, quota: config.Quota, logLevel: zap.NewAtomicLevelAt(zap.WarnLevel)}
 	if err := e.start(ctx, dir); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start the embedded etcd in --data-dir %s: %w", dir, err)

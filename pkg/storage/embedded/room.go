@@ -1,8 +1,10 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 )
@@ -21,6 +23,33 @@ func checkRoom(dir string, quota int64) error {
 	if room := int64(volume.Bavail)*volume.Bsize + used; room < 2*quota {
 		return fmt.Errorf("the volume of --data-dir %s has room for %d MiB, and the quota of the embedded etcd needs twice %d MiB: give it a larger volume, or choose a smaller --embedded-etcd-quota-backend-bytes",
 			dir, room>>20, quota>>20)
+	}
+	return nil
+}
+
+// roomForSnapshot refuses a snapshot that would take from etcd's volume what a quota needs twice: the next start would be refused.
+func roomForSnapshot(dir, snapshots string, quota int64) error {
+	var data, target syscall.Stat_t
+	if err := os.MkdirAll(snapshots, 0o700); err != nil {
+		return err
+	}
+	if err := errors.Join(syscall.Stat(dir, &data), syscall.Stat(snapshots, &target)); err != nil {
+		return err
+	}
+	if data.Dev != target.Dev {
+		return nil
+	}
+	next, err := size(dataDir(dir))
+	if err != nil {
+		return err
+	}
+	var volume syscall.Statfs_t
+	if err := syscall.Statfs(dir, &volume); err != nil {
+		return err
+	}
+	if room := int64(volume.Bavail) * volume.Bsize; room < 2*quota {
+		return fmt.Errorf("the volume of --data-dir %s has room for %d MiB more, and etcd may need twice its quota of %d MiB there, besides a snapshot of at most %d MiB: put --embedded-etcd-snapshot-dir on another volume, or keep fewer with --embedded-etcd-snapshot-retention",
+			dir, room>>20, quota>>20, next>>20)
 	}
 	return nil
 }

@@ -133,7 +133,10 @@ func (e *Etcd) SaveRegularly(ctx context.Context, schedule Schedule) {
 		case <-time.After(max(wait, 0)):
 		}
 		file := filepath.Join(schedule.Dir, time.Now().UTC().Format(snapshotTime)+snapshotSuffix)
-		err := save(ctx, e.Endpoint(), file)
+		err := roomForSnapshot(e.dir, schedule.Dir, e.quota)
+		if err == nil {
+			err = save(ctx, e.Endpoint(), file)
+		}
 		if err == nil {
 			logger.Info("Saved a snapshot", "file", file)
 			err = prune(schedule.Dir, schedule.Keep)

@@ -138,3 +138,14 @@ func TestTheMetricsOfEtcdAreThere(t *testing.T) {
 		}
 	}
 }
+
+func TestASnapshotLeavesEtcdItsRoom(t *testing.T) {
+	dir := folder(t)
+	put(t, dir, "value")
+	if err := roomForSnapshot(dir, filepath.Join(dir, "snapshots"), 1<<60); err == nil || !strings.Contains(err.Error(), "--embedded-etcd-snapshot-dir on another volume") {
+		t.Errorf("error = %v", err)
+	}
+	if err := roomForSnapshot(dir, filepath.Join(dir, "snapshots"), 1<<20); err != nil {
+		t.Error(err)
+	}
+}

@@ -36,10 +36,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		g.mu.Lock()
-		exchanged := errors.Is(g.unknown, ErrExchanged)
-		g.mu.Unlock()
-		if exchanged {
+		if g.exchanged() {
 			return ErrExchanged
 		}
 		// Once for each thing that is wrong.
@@ -60,6 +57,12 @@ func (g *Guard) Run(ctx context.Context) error {
 		case <-again:
 		}
 	}
+}
+
+func (g *Guard) exchanged() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return errors.Is(g.unknown, ErrExchanged)
 }
 
 func (g *Guard) newInformer(client kubernetes.Interface) cache.SharedIndexInformer {

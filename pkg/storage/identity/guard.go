@@ -29,9 +29,9 @@ const (
 	recheckPeriod = time.Second
 )
 
-// ErrExchanged ends a server under which the storage was exchanged, or rolled back, and that may serve what is there now: its
-// caches are still of what was there before.
-var ErrExchanged = errors.New("the storage was exchanged or rolled back under the running server, and its caches are of what was there before: a new start is needed")
+// ErrExchanged ends a server that may serve what is there now, and has seen another storage before: its caches may be of that, and
+// a watch that waits for a revision of the other one would wait for ever.
+var ErrExchanged = errors.New("the storage is the right one, and is not the one that was there before, which the caches are of: a new start is needed")
 
 // Config is what a Guard works with.
 type Config struct {
@@ -59,8 +59,10 @@ type Guard struct {
 	number, revision int64
 	// suspicions counts the reasons to look again; verified is the count that the last look answered. Equal: all is well.
 	suspicions, verified uint64
-	// once: the storage has been verified in this process, so its caches may be filled.
-	once bool
+	// watches are open: they end when there is a doubt.
+	watches map[*guardedWatch]struct{}
+	// looks is the number of looks that have begun.
+	looks uint64
 	// found is what the last look found, and refusal what is wrong with it. Nil and not verified: nobody knows.
 	found   Identity
 	refusal *Refusal
@@ -86,7 +88,7 @@ func (r *Refusal) Error() string {
 
 // New returns a guard that has verified nothing yet.
 func New(config Config) *Guard {
-	return &Guard{config: config, suspicions: 1, suspected: make(chan struct{}, 1), refused: make(chan struct{}, 1)}
+	return &Guard{config: config, suspicions: 1, suspected: make(chan struct{}, 1), refused: make(chan struct{}, 1), watches: map[*guardedWatch]struct{}{}}
 }
 
 // Begin reads the copy, and looks at the storage for the first time. At a first install it gives both an identity. An error
@@ -138,8 +140,7 @@ func (g *Guard) learn(configMap *corev1.ConfigMap) error {
 		g.copied = copied
 		// With what is known of the storage it may be right, or wrong, now.
 		if g.refusal != nil || disagreement(g.found, copied) != "" {
-			g.suspicions++
-			signal(g.suspected)
+			g.suspect()
 		}
 	}
 	return nil
@@ -191,8 +192,18 @@ func (g *Guard) createCopy(ctx context.Context, host kubernetes.Interface, store
 func (g *Guard) Suspect() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.suspect()
+}
+
+// suspect needs the mutex.
+func (g *Guard) suspect() {
 	g.suspicions++
 	signal(g.suspected)
+	for watch := range g.watches {
+		// What it would tell next may be of another storage, and a deletion that is told is as good as a 404.
+		watch.Interface.Stop()
+	}
+	clear(g.watches)
 }
 
 // Verified returns nil while there is no reason to doubt the storage. It asks nobody.
@@ -221,25 +232,36 @@ func (g *Guard) Verify(ctx context.Context) error {
 	return nil
 }
 
-// Confirm looks at the storage, reason or not: before it is said that an object does not exist.
+// Confirm looks at the storage, reason or not: before it is said that an object does not exist. The look begins after the call.
 func (g *Guard) Confirm(ctx context.Context) error {
-	// Not the caller's context: others wait for the same look.
-	result := g.flight.DoChan("", func() (any, error) { return nil, g.look(context.WithoutCancel(ctx)) })
-	select {
-	case <-ctx.Done():
-		return apierrors.NewServiceUnavailable("storage identity: " + ctx.Err().Error())
-	case looked := <-result:
-		if looked.Err != nil {
-			return apierrors.NewServiceUnavailable(looked.Err.Error())
+	g.mu.Lock()
+	before := g.looks
+	g.mu.Unlock()
+	for {
+		// Not the caller's context: others wait for the same look.
+		result := g.flight.DoChan("", func() (any, error) {
+			g.mu.Lock()
+			g.looks++
+			this := g.looks
+			g.mu.Unlock()
+			return this, g.look(context.WithoutCancel(ctx))
+		})
+		select {
+		case <-ctx.Done():
+			return apierrors.NewServiceUnavailable("storage identity: " + ctx.Err().Error())
+		case looked := <-result:
+			if looked.Err != nil {
+				return apierrors.NewServiceUnavailable(looked.Err.Error())
+			}
+			if looked.Val.(uint64) > before {
+				return nil
+			}
 		}
-		return nil
 	}
 }
 
 // look compares the storage with the copy, by a quorum read.
 func (g *Guard) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	g.mu.Lock()
 	answers := g.suspicions
 	g.mu.Unlock()
@@ -252,9 +274,7 @@ func (g *Guard) look(ctx context.Context) error {
 		return g.unknown
 	}
 	g.unknown, g.found = nil, stored
-	// What this process has seen itself counts, too: the copy may be some seconds behind.
-	copied := g.copied
-	copied.Number = max(copied.Number, g.number)
+	copied := g.known()
 	if reason := disagreement(stored, copied); reason != "" {
 		refusal := &Refusal{Reason: reason, Stored: stored, Copied: copied, configMap: g.location()}
 		if g.refusal == nil || *g.refusal != *refusal {
@@ -265,13 +285,12 @@ func (g *Guard) look(ctx context.Context) error {
 		locked.Set(1)
 		return g.refusal
 	}
-	if g.once && (g.refusal != nil || response.Header.Revision < g.revision) {
+	if g.refusal != nil || response.Header.Revision < g.revision {
 		// Not verified: what the caches hold must not be answered any more.
 		g.unknown = ErrExchanged
 		g.doubt()
 		return ErrExchanged
 	}
-	g.refusal, g.once = nil, true
 	g.number, g.revision = stored.Number, response.Header.Revision
 	g.verified = max(g.verified, answers)
 	locked.Set(0)
@@ -281,12 +300,18 @@ func (g *Guard) look(ctx context.Context) error {
 // doubt makes sure that the storage counts as not verified, although nobody suspected anything. It needs the mutex.
 func (g *Guard) doubt() {
 	if g.verified == g.suspicions {
-		g.suspicions++
-		signal(g.suspected)
+		g.suspect()
 	}
 }
 
+// known is the copy, and what this process has seen itself: the copy may be some seconds behind. It needs the mutex.
+func (g *Guard) known() Identity {
+	return Identity{ID: g.copied.ID, Number: max(g.copied.Number, g.number)}
+}
+
 func (g *Guard) read(ctx context.Context) (Identity, *clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	response, err := g.config.Etcd.Get(ctx, g.config.Key)
 	if err != nil {
 		return Identity{}, nil, err

@@ -11,8 +11,11 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	apistorage "k8s.io/apiserver/pkg/storage"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -298,13 +301,17 @@ func TestAnAcceptedStorageIsTaken(t *testing.T) {
 				}
 			}
 			<-released
-			eventually(t, "verified", func() bool { return guard.Verified() == nil })
 			eventually(t, "the copy", func() bool { return i.copied(t) == i.stored(t) })
 			if _, still := i.configMap(t).Annotations[AcceptAnnotation]; still {
 				t.Error("the acceptance was not taken back")
 			}
 			if event := <-events; !strings.HasPrefix(event, "Normal StorageAccepted accepted "+stored) {
 				t.Errorf("Event %q", event)
+			}
+			// The caches may be of what was there before; a new process serves.
+			eventually(t, "a new start is asked for", func() bool { return guard.Confirm(t.Context()) != nil && guard.exchanged() })
+			if err := i.begin(t).Verify(t.Context()); err != nil {
+				t.Errorf("after a new start: %v", err)
 			}
 			taken, err := Parse(i.stored(t))
 			if err != nil || (stored == "abc/5" && taken.Number <= 7) {
@@ -364,6 +371,86 @@ func TestTheNumberRisesWhenObjectsComeAndGo(t *testing.T) {
 }
 
 // A leader that was killed before the number rose leaves that to the next one, and one that was not leaves nothing.
+// A leader with something to count meets another storage, before anybody has looked: it must not become the copy.
+func TestAnExchangedStorageIsNotCopied(t *testing.T) {
+	for _, stored := range []string{"other/9", "abc/5"} {
+		t.Run(stored, func(t *testing.T) {
+			i := newInstallation(t)
+			i.store(t, "abc/7")
+			guard := i.begin(t)
+			steward := &Steward{Guard: guard, Host: i.host, copied: guard.newInformer(i.host)}
+			i.store(t, stored)
+			if err := steward.raise(t.Context()); err == nil {
+				t.Error("raised")
+			}
+			if i.stored(t) != stored || i.copied(t) != "abc/7" || guard.Verified() == nil {
+				t.Errorf("stored %s, copied %s, verified: %v", i.stored(t), i.copied(t), guard.Verified())
+			}
+		})
+	}
+}
+
+// The process itself has seen a number that the copy does not have yet.
+func TestWhatWasSeenCounts(t *testing.T) {
+	i := newInstallation(t)
+	i.store(t, "abc/7")
+	guard := i.begin(t)
+	i.store(t, "abc/9")
+	if err := guard.Confirm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	i.store(t, "abc/8")
+	if err := guard.Confirm(t.Context()); err == nil {
+		t.Error("rolled back to a number that is not below the copy's, and not refused")
+	}
+}
+
+// An acceptance that broke off after the storage had its new identity is completed.
+func TestABrokenAcceptanceIsCompleted(t *testing.T) {
+	i := newInstallation(t)
+	i.store(t, "abc/7")
+	i.begin(t)
+	i.store(t, "other/8")
+	guard := i.begin(t)
+	annotated := i.configMap(t)
+	annotated.Annotations = map[string]string{AcceptAnnotation: "other/3", acceptingAnnotation: "other/8"}
+	if _, err := i.host.CoreV1().ConfigMaps("system").Update(t.Context(), annotated, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	i.lead(t, guard, func(context.Context) (int, error) { return 0, nil })
+	eventually(t, "the copy", func() bool { return i.copied(t) == "other/8" })
+}
+
+// What a watch tells of an exchanged storage is as good as a 404.
+func TestWatchesEndWhenThereIsADoubt(t *testing.T) {
+	i := newInstallation(t)
+	guard := i.begin(t)
+	inner := watch.NewFake()
+	storage := &guarded{Interface: watchOnly{inner: inner}, guard: guard}
+	watched, err := storage.Watch(t.Context(), "/", apistorage.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard.Suspect()
+	if _, open := <-watched.ResultChan(); open {
+		t.Error("an event after the doubt")
+	}
+	watched.Stop()
+	i.store(t, "other/1")
+	if _, err := storage.Watch(t.Context(), "/", apistorage.ListOptions{}); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("a new watch: %v", err)
+	}
+}
+
+type watchOnly struct {
+	apistorage.Interface
+	inner watch.Interface
+}
+
+func (w watchOnly) Watch(context.Context, string, apistorage.ListOptions) (watch.Interface, error) {
+	return w.inner, nil
+}
+
 func TestANewTermCountsWhatTheLastOneCouldNot(t *testing.T) {
 	i := newInstallation(t)
 	put := func() {

@@ -91,6 +91,11 @@ func (s *Steward) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			select {
+			case <-s.changed:
+				pending = true
+			default:
+			}
 			if pending {
 				// The lease is still ours until this returns.
 				final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -139,13 +144,17 @@ func (s *Steward) uncounted(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	_, response, err := s.Guard.read(ctx)
-	if err != nil || len(response.Kvs) == 0 {
+	if err != nil {
+		// A rise that was not needed costs nothing.
+		return true
+	}
+	if len(response.Kvs) == 0 {
 		return false
 	}
 	// Not by the count: etcd does not filter that.
 	newer, err := s.Guard.config.Etcd.Get(ctx, s.Prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1),
 		clientv3.WithMinCreateRev(response.Kvs[0].ModRevision+1))
-	return err == nil && len(newer.Kvs) > 0
+	return err != nil || len(newer.Kvs) > 0
 }
 
 // raise lets the number rise, in the storage first: a copy that is behind refuses nothing.
@@ -162,6 +171,14 @@ func (s *Steward) raise(ctx context.Context) error {
 	if len(response.Kvs) == 0 {
 		s.Guard.Suspect()
 		return errors.New("the identity has gone from the storage")
+	}
+	s.Guard.mu.Lock()
+	reason := disagreement(stored, s.Guard.known())
+	s.Guard.mu.Unlock()
+	if reason != "" {
+		// Exchanged since it was verified: what is there must not become the copy.
+		s.Guard.Suspect()
+		return errors.New(reason)
 	}
 	raised := Identity{ID: stored.ID, Number: stored.Number + 1}
 	if err := s.store(ctx, response, raised); err != nil {
@@ -186,17 +203,21 @@ func (s *Steward) store(ctx context.Context, read *clientv3.GetResponse, identit
 	return nil
 }
 
-// copy writes the copy, and takes back an acceptance: it was for what was there before.
+// copy writes the copy.
 func (s *Steward) copy(ctx context.Context, identity Identity) error {
-	config := s.Guard.config
 	current := s.seen()
 	if current == nil {
 		return s.Guard.createCopy(ctx, s.Host, identity)
 	}
-	current = current.DeepCopy()
+	return s.write(ctx, current.DeepCopy(), identity)
+}
+
+// write writes the copy, and takes back an acceptance: it was for what was there before.
+func (s *Steward) write(ctx context.Context, current *corev1.ConfigMap, identity Identity) error {
 	current.Data = map[string]string{dataKey: identity.String()}
 	delete(current.Annotations, AcceptAnnotation)
-	updated, err := s.Host.CoreV1().ConfigMaps(config.Namespace).Update(ctx, current, metav1.UpdateOptions{})
+	delete(current.Annotations, acceptingAnnotation)
+	updated, err := s.Host.CoreV1().ConfigMaps(s.Guard.config.Namespace).Update(ctx, current, metav1.UpdateOptions{})
 	if err != nil {
 		return fmt.Errorf("write ConfigMap %s: %w", s.Guard.location(), err)
 	}
@@ -224,19 +245,32 @@ func (s *Steward) rewrite(ctx context.Context) error {
 	return s.Guard.createCopy(ctx, s.Host, stored)
 }
 
+// acceptingAnnotation, on the ConfigMap, is the identity that an accepted storage is about to get.
+const acceptingAnnotation = "elasticweb.example.com/accepting-storage"
+
 // accept takes the storage that an administrator has named, if it is the one that is there.
 func (s *Steward) accept(ctx context.Context, refusal *Refusal) error {
 	current := s.seen()
-	if current == nil {
+	if current == nil || current.Annotations[AcceptAnnotation] == "" {
 		return nil
 	}
-	asked, found := current.Annotations[AcceptAnnotation]
-	if !found {
+	config := s.Guard.config
+	// As it is now: after our own write the cache is behind.
+	current, err := s.Host.CoreV1().ConfigMaps(config.Namespace).Get(ctx, config.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	asked := current.Annotations[AcceptAnnotation]
+	if asked == "" {
 		return nil
 	}
 	stored, response, err := s.Guard.read(ctx)
 	if err != nil {
 		return err
+	}
+	if current.Annotations[acceptingAnnotation] == stored.String() {
+		// Who did the rest has not come to this.
+		return s.take(ctx, asked, stored, 0)
 	}
 	accepted, err := Parse(asked)
 	if err == nil && accepted != stored {
@@ -245,8 +279,7 @@ func (s *Steward) accept(ctx context.Context, refusal *Refusal) error {
 	if err != nil {
 		return fmt.Errorf("annotation %s: %w", AcceptAnnotation, err)
 	}
-	logger := klog.FromContext(ctx)
-	logger.Info("Accepting the storage", "stored", stored.String(), "copied", refusal.Copied.String())
+	klog.FromContext(ctx).Info("Accepting the storage", "stored", stored.String(), "copied", refusal.Copied.String())
 	released, err := s.Release(ctx)
 	if err != nil {
 		return fmt.Errorf("take owner references from children whose owner the storage lacks: %w", err)
@@ -256,13 +289,26 @@ func (s *Steward) accept(ctx context.Context, refusal *Refusal) error {
 	if stored.Number == 0 {
 		taken = newIdentity()
 	}
+	current.Annotations[acceptingAnnotation] = taken.String()
+	if _, err := s.Host.CoreV1().ConfigMaps(config.Namespace).Update(ctx, current, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("write ConfigMap %s: %w", s.Guard.location(), err)
+	}
 	if err := s.store(ctx, response, taken); err != nil {
 		return err
 	}
-	if err := s.copy(ctx, taken); err != nil {
+	return s.take(ctx, asked, taken, released)
+}
+
+// take makes the copy say what the storage says.
+func (s *Steward) take(ctx context.Context, asked string, taken Identity, released int) error {
+	current, err := s.Host.CoreV1().ConfigMaps(s.Guard.config.Namespace).Get(ctx, s.Guard.config.Name, metav1.GetOptions{})
+	if err != nil {
 		return err
 	}
-	logger.Info("Accepted the storage", "identity", taken.String(), "released", released)
+	if err := s.write(ctx, current, taken); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Accepted the storage", "identity", taken.String(), "released", released)
 	s.Events.Eventf(s.reference(), corev1.EventTypeNormal, "StorageAccepted", "accepted %s, which is %s now; %d Deployments and Services live on without an owner until their ElasticWeb is applied again", asked, taken, released)
 	return nil
 }

@@ -82,12 +82,49 @@ func (s *guarded) GetList(ctx context.Context, key string, options storage.ListO
 	return s.settle(ctx, s.Interface.GetList(ctx, key, options, list))
 }
 
-// Watch implements storage.Interface.
+// Watch implements storage.Interface. A watch ends as soon as there is a doubt: the client of etcd goes on with it over a new
+// connection, to whatever storage that leads.
 func (s *guarded) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
 	if err := s.guard.Verify(ctx); err != nil {
 		return nil, err
 	}
-	return s.Interface.Watch(ctx, key, options)
+	inner, err := s.Interface.Watch(ctx, key, options)
+	if err != nil {
+		return nil, s.settle(ctx, err)
+	}
+	watched := &guardedWatch{inner, s.guard}
+	if err := s.guard.enroll(watched); err != nil {
+		inner.Stop()
+		return nil, apierrors.NewServiceUnavailable(err.Error())
+	}
+	return watched, nil
+}
+
+// guardedWatch is known to the guard until it is stopped.
+type guardedWatch struct {
+	watch.Interface
+	guard *Guard
+}
+
+// Stop implements watch.Interface.
+func (w *guardedWatch) Stop() {
+	w.guard.mu.Lock()
+	delete(w.guard.watches, w)
+	w.guard.mu.Unlock()
+	w.Interface.Stop()
+}
+
+func (g *Guard) enroll(watch *guardedWatch) error {
+	if err := g.Verified(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.verified != g.suspicions {
+		return errors.New("storage identity: not verified yet")
+	}
+	g.watches[watch] = struct{}{}
+	return nil
 }
 
 // Create implements storage.Interface.
