@@ -65,7 +65,7 @@ test-integration: ## run the tests of the server in process, on its embedded etc
 
 .PHONY: test-e2e
 test-e2e: build ## run the end-to-end tests, each package on a local Kubernetes of its own
-	go test -count=1 -p 1 -timeout 12m -v ./test/e2e/... ./test/fault/...
+	go test -count=1 -p 1 -timeout 20m -v ./test/e2e/... ./test/fault/...
 
 # Three releases back: the oldest that is supported beside this one.
 OLDER_KUBECTL := v0.34.11
@@ -73,7 +73,7 @@ FUZZ_TIME ?= 5m
 
 .PHONY: test-long
 test-long: build ## run the long forms: faults, fuzzing (FUZZ_TIME=5m each), and kubectl of an older release
-	LONG=1 go test -count=1 -timeout 30m -v ./test/fault/...
+	LONG=1 go test -count=1 -timeout 45m -v ./test/fault/...
 	go test ./pkg/capacity -run '^$$' -fuzz FuzzScaleReadsBack -fuzztime $(FUZZ_TIME)
 	go test ./pkg/workload -run '^$$' -fuzz FuzzOverlay -fuzztime $(FUZZ_TIME)
 	go test ./apis/elasticweb/install -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_TIME)
@@ -82,7 +82,7 @@ test-long: build ## run the long forms: faults, fuzzing (FUZZ_TIME=5m each), and
 
 .PHONY: test-race
 test-race: ## run the tests of what runs concurrently under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/leader/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/apiserver/...
+	CGO_ENABLED=1 go test -race ./pkg/controller/... ./pkg/leader/... ./pkg/servingcert/... ./pkg/storage/... ./pkg/access/... ./pkg/apiserver/...
 
 .PHONY: test-rules
 test-rules: ## test the alerting rules in artifacts/grafana (needs promtool, of Debian's package prometheus)
