@@ -115,7 +115,7 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 				e.start(t)
 			}
 			provokeCollector(t)
-			refused := awaitRefusal(t, r, ns, test.want)
+			awaitRefusal(t, r, ns, test.want)
 			for range 30 {
 				for _, name := range []string{"w1", "w2", "never"} {
 					_, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), name, metav1.GetOptions{})
@@ -136,7 +136,7 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 			// A new process finds the same.
 			r.stop()
 			r = launch(t, "locked", servicePort(t), flags...)
-			refused = awaitRefusal(t, r, ns, test.want)
+			refused := awaitRefusal(t, r, ns, test.want)
 			accept(t, refused)
 			// Its caches may be of the storage before; whoever runs it starts it again.
 			<-r.exited
