@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -24,36 +25,44 @@ const (
 // alarm is on, etcd answers reads and refuses writes.
 func (e *Etcd) Relieve(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("etcd")
-	var said time.Time
+	var said, next time.Time
+	tried := int64(-1)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(alarmPeriod):
 		}
-		alarmed := false
-		for _, alarm := range e.server.Server.Alarms() {
-			alarmed = alarmed || alarm.Alarm == pb.AlarmType_NOSPACE
-		}
-		if !alarmed {
-			said = time.Time{}
+		if !e.full() {
+			said, tried = time.Time{}, -1
 			continue
 		}
-		say := time.Since(said) >= sayAgain
-		if say {
+		if time.Since(said) >= sayAgain {
 			said = time.Now()
-			logger.Info("Warning: the quota of the embedded etcd is exceeded: writes are refused. Compacting and defragmenting", "quotaBytes", e.quota)
+			logger.Error(nil, "The quota of the embedded etcd is exceeded: writes are refused until there is room. If it is full of objects that exist, delete some, or give it a larger --embedded-etcd-quota-backend-bytes", "quotaBytes", e.quota)
 		}
+		// While writes are refused only deletions change the revision: without one there is nothing to gain.
+		revision := e.server.Server.KV().Rev()
+		if revision == tried || time.Now().Before(next) {
+			continue
+		}
+		tried = revision
+		begin := time.Now()
 		freed, err := e.relieve(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil:
+		// A defragmentation stops everything: it gets a small part of the time.
+		next = time.Now().Add(10 * time.Since(begin))
+		if err != nil && ctx.Err() == nil {
+			tried = -1
 			logger.Error(err, "Cannot make room in the embedded etcd, will try again")
-		case freed:
-			logger.Info("There is room in the embedded etcd again, writes go on")
-		case say:
-			logger.Error(nil, "The embedded etcd is full of objects that exist: delete some, or give it a larger --embedded-etcd-quota-backend-bytes", "quotaBytes", e.quota)
+		} else if freed {
+			logger.Info("There is room in the embedded etcd again, writes go on", "sizeBytes", e.server.Server.Backend().Size())
 		}
 	}
+}
+
+// full says whether etcd has raised the alarm.
+func (e *Etcd) full() bool {
+	return slices.ContainsFunc(e.server.Server.Alarms(), func(alarm *pb.AlarmMember) bool { return alarm.Alarm == pb.AlarmType_NOSPACE })
 }
 
 // relieve says whether writes go on.
@@ -62,15 +71,11 @@ func (e *Etcd) relieve(ctx context.Context) (bool, error) {
 	if _, err := server.Compact(ctx, &pb.CompactionRequest{Revision: server.KV().Rev(), Physical: true}); err != nil && !errors.Is(err, mvcc.ErrCompacted) {
 		return false, fmt.Errorf("compact: %w", err)
 	}
-	// Only what is smaller afterwards is worth the pause: a defragmentation stops everything.
-	backend := server.Backend()
-	if free := e.quota - backend.SizeInUse(); free*100 < e.quota*relieved {
-		return false, nil
-	}
-	if err := backend.Defrag(); err != nil {
+	// What is free before this cannot be known: pages that were freed last are not counted until something is written.
+	if err := server.Backend().Defrag(); err != nil {
 		return false, fmt.Errorf("defragment: %w", err)
 	}
-	if backend.Size() >= e.quota {
+	if free := e.quota - server.Backend().Size(); free*100 < e.quota*relieved {
 		return false, nil
 	}
 	disarm := &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: uint64(server.MemberID()), Alarm: pb.AlarmType_NOSPACE}
