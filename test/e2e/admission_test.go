@@ -109,6 +109,16 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 	}
 }
 
+// servingCA verifies the certificate of our server.
+func servingCA(t *testing.T) []byte {
+	t.Helper()
+	secret, err := shared.Kube.CoreV1().Secrets("elasticweb-system").Get(t.Context(), "elasticweb-apiserver-serving-cert", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.Data["ca.crt"]
+}
+
 // directly is a client of our server itself, past the aggregation layer: with a token, which our server has reviewed.
 func directly(t *testing.T) versioned.Interface {
 	t.Helper()
@@ -118,7 +128,7 @@ func directly(t *testing.T) versioned.Interface {
 	token := strings.TrimSpace(kubectl(t, "create", "token", "direct", "-n", cluster.NamespaceOf(t)))
 	port := kubectl(t, "get", "apiservice", "v1.elasticweb.example.com", "-o", "jsonpath={.spec.service.port}")
 	config := &rest.Config{Host: "https://127.0.0.1:" + port, BearerToken: token, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
-		CAFile: shared.State + "/elasticweb-apiserver/pki/ca.crt", ServerName: "elasticweb-apiserver.elasticweb-system.svc",
+		CAData: servingCA(t), ServerName: "elasticweb-apiserver.elasticweb-system.svc",
 	}}
 	client, err := versioned.NewForConfig(config)
 	if err != nil {

@@ -29,7 +29,7 @@ func TestTheMetricsOfRulesAndDashboardExist(t *testing.T) {
 	}
 	own := rest.CopyConfig(config)
 	own.Host = "https://127.0.0.1:" + strings.TrimSpace(kubectl(t, "get", "apiservice", "v1.elasticweb.example.com", "-o", "jsonpath={.spec.service.port}"))
-	own.CAData, own.CAFile = nil, filepath.Join(shared.State, "elasticweb-apiserver", "pki", "ca.crt")
+	own.CAData, own.CAFile = servingCA(t), ""
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
 		t.Fatal(err)

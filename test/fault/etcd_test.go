@@ -119,12 +119,37 @@ func server(t testing.TB, args ...string) {
 // installAfresh lets the test's servers find a cluster in which none of ours has ever run, and leaves it so.
 func installAfresh(t testing.TB) {
 	t.Helper()
+	buryTheDead(t)
 	forget := func(ctx context.Context) {
 		_ = plane.Kube.CoreV1().ConfigMaps("elasticweb-system").Delete(ctx, storageConfigMap, metav1.DeleteOptions{})
 		_ = plane.Kube.CoreV1().Secrets("elasticweb-system").Delete(ctx, "elasticweb-apiserver-serving-cert", metav1.DeleteOptions{})
 	}
 	forget(t.Context())
 	t.Cleanup(func() { forget(context.WithoutCancel(t.Context())) })
+}
+
+// buryTheDead lets namespaces of earlier tests go while the storage is served that has their ElasticWebs: with another one they would
+// go without them.
+func buryTheDead(t testing.TB) {
+	t.Helper()
+	terminating := func(ctx context.Context) (bool, string) {
+		namespaces, err := plane.Kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, ns := range namespaces.Items {
+			if ns.DeletionTimestamp != nil {
+				return false, ns.Name
+			}
+		}
+		return true, ""
+	}
+	if gone, _ := terminating(t.Context()); gone {
+		return
+	}
+	r := serve(t, "undertaker", lease()...)
+	cluster.Eventually(t, "the namespaces of earlier tests to go", terminating)
+	r.stop()
 }
 
 const storageConfigMap = "elasticweb-apiserver-storage"
