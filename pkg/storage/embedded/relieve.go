@@ -17,6 +17,8 @@ const (
 	alarmPeriod = time.Second
 	// relieved is the part of the quota, in percent, that must be free before writes are let in again: or the alarm would ring at the next.
 	relieved = 5
+	// tryAgain is how soon it is tried again although nothing was deleted: what an attempt did not free, the next one may.
+	tryAgain = 10 * time.Second
 	// sayAgain is how often it is said that nothing helps.
 	sayAgain = time.Minute
 )
@@ -25,7 +27,7 @@ const (
 // alarm is on, etcd answers reads and refuses writes.
 func (e *Etcd) Relieve(ctx context.Context) {
 	logger := klog.FromContext(ctx).WithName("etcd")
-	var said, next time.Time
+	var said, next, last time.Time
 	tried := int64(-1)
 	for {
 		select {
@@ -41,13 +43,13 @@ func (e *Etcd) Relieve(ctx context.Context) {
 			said = time.Now()
 			logger.Error(nil, "The quota of the embedded etcd is exceeded: writes are refused until there is room. If it is full of objects that exist, delete some, or give it a larger --embedded-etcd-quota-backend-bytes", "quotaBytes", e.quota)
 		}
-		// While writes are refused only deletions change the revision: without one there is nothing to gain.
+		// While writes are refused only deletions change the revision: without one there is little to gain.
 		revision := e.server.Server.KV().Rev()
-		if revision == tried || time.Now().Before(next) {
+		if revision == tried && time.Since(last) < tryAgain || time.Now().Before(next) {
 			continue
 		}
-		tried = revision
 		begin := time.Now()
+		tried, last = revision, begin
 		freed, err := e.relieve(ctx)
 		// A defragmentation stops everything: it gets a small part of the time.
 		next = time.Now().Add(10 * time.Since(begin))
