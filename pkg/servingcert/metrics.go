@@ -6,10 +6,10 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// expiration has no sample while there is no certificate of ours: a 0 would be one that has long expired.
+// expiration has no sample while no Secret is used: a 0 would be one that has long expired.
 var expiration = metrics.NewGaugeVec(&metrics.GaugeOpts{
 	Namespace: "elasticweb", Subsystem: "serving_certificate", Name: "expiration_timestamp_seconds",
-	Help:           "When the serving certificate that the server has made expires, in seconds since 1970.",
+	Help:           "When the serving certificate in the Secret expires, in seconds since 1970.",
 	StabilityLevel: metrics.ALPHA,
 }, nil)
 
