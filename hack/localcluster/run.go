@@ -86,16 +86,16 @@ func serve(ctx context.Context, o options) error {
 	})
 }
 
-// obey lets who runs us end a component, and start it again: "halt kube-apiserver", "resume kube-apiserver".
+// obey lets who runs us end a component, and start it again: "halt kube-apiserver", "resume kube-apiserver --more=flags".
 func obey(group *process.Group, order string) error {
-	verb, name, _ := strings.Cut(order, " ")
-	switch verb {
-	case "halt":
-		return group.Halt(name)
-	case "resume":
-		return group.Resume(name)
+	words := strings.Fields(order)
+	switch {
+	case len(words) == 2 && words[0] == "halt":
+		return group.Halt(words[1])
+	case len(words) >= 2 && words[0] == "resume":
+		return group.Resume(words[1], words[2:]...)
 	default:
-		return errors.New("not understood: halt or resume, and the name of a component")
+		return errors.New("not understood: halt or resume, the name of a component, and for resume more flags")
 	}
 }
 

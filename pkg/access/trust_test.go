@@ -2,10 +2,14 @@ package access
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -18,17 +22,44 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 )
 
-func authority(t *testing.T, name string) string {
+// authority is one that signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// newAuthority signs itself, or is signed by another one, and has a key of its own unless it is given one.
+func newAuthority(t *testing.T, name string, by *authority, key crypto.Signer) *authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a := &authority{key: key}
+	var err error
+	if a.key == nil {
+		if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
+	}
+	parent, signer := template, a.key
+	if by != nil {
+		parent, signer = by.cert, by.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, a.key.Public(), signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := certutil.NewSelfSignedCACert(certutil.Config{CommonName: name}, key)
-	if err != nil {
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	pem, err := certutil.EncodeCertificates(cert)
+	return a
+}
+
+func (a *authority) pem(t *testing.T) string {
+	t.Helper()
+	pem, err := certutil.EncodeCertificates(a.cert)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +90,9 @@ func settle(t *testing.T, trust *Trust, client *fake.Clientset) (err error) {
 }
 
 func TestATrustThatCanBeSpoofedIsRefused(t *testing.T) {
-	users, proxies := authority(t, "users"), authority(t, "proxies")
+	proxy := newAuthority(t, "proxies", nil, nil)
+	users, proxies := newAuthority(t, "users", nil, nil).pem(t), proxy.pem(t)
+	renamed, signed := newAuthority(t, "renamed", nil, proxy.key).pem(t), newAuthority(t, "signed", proxy, nil).pem(t)
 	for name, test := range map[string]struct {
 		configMap *corev1.ConfigMap
 		want      string
@@ -69,6 +102,8 @@ func TestATrustThatCanBeSpoofedIsRefused(t *testing.T) {
 		"one authority with names":                           {published(users, users, "front-proxy"), ""},
 		"one authority without names":                        {published(users, users), "any user could pass for any other"},
 		"one authority among others":                         {published(proxies+users, proxies), "any user could pass for any other"},
+		"one key under two names":                            {published(renamed, proxies), "any user could pass for any other"},
+		"one has signed the other":                           {published(signed, proxies), "any user could pass for any other"},
 		"no client authority":                                {published("", proxies), ""},
 		"no front proxy":                                     {published(users, ""), "turn the aggregation layer on"},
 		"nothing published yet, as in a cluster that begins": {nil, "not found"},
@@ -94,7 +129,7 @@ func TestATrustThatCanBeSpoofedIsRefused(t *testing.T) {
 
 // It may become so while we run.
 func TestATrustThatBecomesSpoofableVouchesForNobody(t *testing.T) {
-	users, proxies := authority(t, "users"), authority(t, "proxies")
+	users, proxies := newAuthority(t, "users", nil, nil).pem(t), newAuthority(t, "proxies", nil, nil).pem(t)
 	client := fake.NewClientset(published(users, proxies))
 	trust, err := TrustHost(t.Context(), genericoptions.NewDelegatingAuthenticationOptions(), client)
 	if err != nil {

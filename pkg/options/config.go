@@ -32,9 +32,9 @@ func (o *Options) Config(ctx context.Context, fail func(error)) (*apiserver.Conf
 	generic := &config.Config
 	if err := errors.Join(
 		o.ServerRun.ApplyTo(generic),
-		o.Recommended.EgressSelector.ApplyTo(generic),
-		o.Recommended.Traces.ApplyTo(generic.EgressSelector, generic),
-		o.Recommended.Audit.ApplyTo(generic),
+		ofFlag("--egress-selector-config-file", o.Recommended.EgressSelector.ApplyTo(generic)),
+		ofFlag("--tracing-config-file", o.Recommended.Traces.ApplyTo(generic.EgressSelector, generic)),
+		ofFlag("--audit-policy-file, --audit-log-path and the others for auditing", o.Recommended.Audit.ApplyTo(generic)),
 	); err != nil {
 		return nil, err
 	}
@@ -84,6 +84,14 @@ func (o *Options) Config(ctx context.Context, fail func(error)) (*apiserver.Conf
 			Companions: map[string]apiserver.Companion{"elasticweb-informers": own, "leader-election": elector},
 		},
 	}, nil
+}
+
+// ofFlag says which flag an error of the library is about.
+func ofFlag(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 // applyAccess says who may.

@@ -26,6 +26,7 @@ const storagePrefix = elasticweb.GroupName + "/elasticwebs"
 
 // ApplyStorage stores ElasticWebs as protobuf at /registry/elasticweb.example.com/elasticwebs/<namespace>/<name>.
 func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
+	o.Etcd.StorageConfig.Transport.TracerProvider = config.TracerProvider
 	o.Etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
 	storage := serverstorage.NewDefaultStorageFactory(o.Etcd.StorageConfig, o.Etcd.DefaultStorageMediaType, apiserver.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)

@@ -119,8 +119,10 @@ func (c *Cluster) Stop() error {
 // Halt ends a component of the control plane, such as kube-apiserver. What uses it is not told.
 func (c *Cluster) Halt(t testing.TB, component string) { c.order(t, "halt "+component) }
 
-// Resume starts it again.
-func (c *Cluster) Resume(t testing.TB, component string) { c.order(t, "resume "+component) }
+// Resume starts it again, this time with more flags.
+func (c *Cluster) Resume(t testing.TB, component string, more ...string) {
+	c.order(t, strings.Join(append([]string{"resume", component}, more...), " "))
+}
 
 func (c *Cluster) order(t testing.TB, order string) {
 	t.Helper()

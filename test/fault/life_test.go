@@ -65,6 +65,27 @@ func TestTheStartWaits(t *testing.T) {
 		aggregated(t)
 		restartControllers(t)
 	})
+	// Complaint 3: what the host does not serve is done without, and that can be seen.
+	t.Run("not for what the host does not serve", func(t *testing.T) {
+		port := servicePort(t)
+		plane.Halt(t, "kube-apiserver")
+		defer func() {
+			plane.Halt(t, "kube-apiserver")
+			plane.Resume(t, "kube-apiserver")
+			awaitHost(t)
+			restartControllers(t)
+		}()
+		plane.Resume(t, "kube-apiserver", "--disable-admission-plugins=MutatingAdmissionPolicy",
+			"--runtime-config=admissionregistration.k8s.io/v1/mutatingadmissionpolicies=false,admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings=false")
+		awaitHost(t)
+		r := start(t, "older-host", port)
+		aggregated(t)
+		if n := r.metric(t, `elasticweb_admission_plugin_off{plugin="MutatingAdmissionPolicy",reason="not_served"}`); n != 1 {
+			t.Errorf("the metric is %v", n)
+		}
+		w := create(t, plane.Web, web(plane.Namespace(t), "web"))
+		ready(t, r.web, w, 1)
+	})
 	t.Run("for etcd", func(t *testing.T) {
 		installAfresh(t)
 		e := newEtcd(t)

@@ -110,17 +110,7 @@ func TestForeignDeploymentsCostLittle(t *testing.T) {
 		cluster.Eventually(t, "a pass", func(context.Context) (bool, string) {
 			return r.metric(t, "elasticweb_controller_reconcile_duration_seconds_count") > 0, "none"
 		})
-		least := 0.0
-		for range 5 {
-			// Collects the garbage, too.
-			if err := r.raw.Discovery().RESTClient().Get().AbsPath("/debug/pprof/heap").Param("gc", "1").Do(t.Context()).Error(); err != nil {
-				t.Fatal(err)
-			}
-			if now := r.metric(t, "go_memstats_heap_alloc_bytes") / (1 << 20); least == 0 || now < least {
-				least = now
-			}
-			time.Sleep(500 * time.Millisecond)
-		}
+		least := r.heap(t)
 		r.stop()
 		return least
 	}

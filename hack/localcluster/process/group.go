@@ -35,11 +35,15 @@ func NewGroup(dir string) *Group {
 
 // Run starts a program. From then on it is watched, and Stop ends it.
 func (g *Group) Run(name string, env []string, path string, args ...string) error {
-	p, err := start(name, filepath.Join(g.dir, "logs", name+".log"), g.dir, env, path, args...)
+	return g.run(name, env, path, args)
+}
+
+func (g *Group) run(name string, env []string, path string, args []string, more ...string) error {
+	p, err := start(name, filepath.Join(g.dir, "logs", name+".log"), g.dir, env, path, slices.Concat(args, more)...)
 	if err != nil {
 		return err
 	}
-	p.again = func() error { return g.Run(name, env, path, args...) }
+	p.again = func(more ...string) error { return g.run(name, env, path, args, more...) }
 	g.mu.Lock()
 	g.processes = append(g.processes, p)
 	g.mu.Unlock()
@@ -67,8 +71,8 @@ func (g *Group) Halt(name string) error {
 	return nil
 }
 
-// Resume starts a program again that Halt has ended.
-func (g *Group) Resume(name string) error {
+// Resume starts a program again that Halt has ended, this time with more arguments.
+func (g *Group) Resume(name string, more ...string) error {
 	p, err := g.find(name)
 	if err != nil {
 		return err
@@ -76,7 +80,7 @@ func (g *Group) Resume(name string) error {
 	if !p.halted.Load() {
 		return fmt.Errorf("%s is not halted", name)
 	}
-	return p.again()
+	return p.again(more...)
 }
 
 // find returns the program of that name that was started last.

@@ -23,7 +23,7 @@ type Process struct {
 
 	// halted: it was ended to be started again by again.
 	halted atomic.Bool
-	again  func() error
+	again  func(more ...string) error
 }
 
 // start runs a program. It gets a process group of its own, so that Ctrl-C in a terminal reaches only us and everything

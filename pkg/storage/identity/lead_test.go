@@ -16,10 +16,10 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// lead runs the leader's part, and returns the store of objects that it counts.
+// lead runs the leader's part, and returns the store of objects that it counts, in which one is old.
 func (i *installation) lead(t *testing.T, guard *Guard, release func(context.Context) (int, error)) (objects *fake.Clientset, events chan string, stop func()) {
 	t.Helper()
-	objects = fake.NewClientset()
+	objects = fake.NewClientset(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "old"}})
 	informer := corev1informers.NewPodInformer(objects, "", 0, cache.Indexers{})
 	ctx, cancel := context.WithCancel(t.Context())
 	recorder := record.NewFakeRecorder(10)
@@ -150,7 +150,6 @@ func TestTheNumberRisesWhenObjectsComeAndGo(t *testing.T) {
 	}
 }
 
-// A leader that was killed before the number rose leaves that to the next one, and one that was not leaves nothing.
 // A leader with something to count meets another storage, before anybody has looked: it must not become the copy.
 func TestAnExchangedStorageIsNotCopied(t *testing.T) {
 	for _, stored := range []string{"other/9", "abc/5"} {
@@ -186,6 +185,7 @@ func TestABrokenAcceptanceIsCompleted(t *testing.T) {
 	eventually(t, "the copy", func() bool { return i.copied(t) == "other/8" })
 }
 
+// A leader that was killed before the number rose leaves that to the next one, and one that was not leaves nothing.
 func TestANewTermCountsWhatTheLastOneCouldNot(t *testing.T) {
 	i := newInstallation(t)
 	put := func() {
