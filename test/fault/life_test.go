@@ -271,6 +271,10 @@ func TestTheOrderOfAStop(t *testing.T) {
 		if err != nil {
 			break
 		}
+		// Which takes a look at the storage, while everything else is going down.
+		if missing, text, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+ns+"/elasticwebs/none"); err == nil && missing != http.StatusNotFound && missing != http.StatusTooManyRequests {
+			t.Errorf("an object that does not exist, during the stop: %d %s", missing, text)
+		}
 		switch code {
 		case http.StatusOK:
 			served++
