@@ -8,7 +8,7 @@ VERSION ?= v0.5.0
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 # No target may touch a cluster of the caller's, but for those that say so.
-ifneq ($(CLUSTER),current)
+ifeq ($(filter current,$(CLUSTER))$(filter deploy undeploy,$(MAKECMDGOALS)),)
 unexport KUBECONFIG
 endif
 
@@ -18,6 +18,11 @@ kubernetes_ldflags := -s -w -X $(version).gitVersion=$(KUBERNETES_VERSION) \
   -X $(version).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES_VERSION:v%=%))) \
   -X $(version).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION:v%=%))) -X $(version).gitTreeState=clean
 
+server_ldflags := -s -w -X elasticweb.example.com/pkg/options.buildVersion=$(VERSION)
+
+# Of this machine.
+goarch = $(shell go env GOARCH)
+
 .PHONY: help
 help: ## say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +31,14 @@ help: ## say what there is to run
 run: build ## show the sample at work on a local Kubernetes, until Ctrl-C (ONCE=1: end after that; CLUSTER=current ADVERTISE_ADDRESS=…: use your own cluster)
 	@bin/localcluster run $(if $(filter-out 0,$(ONCE)),--once) $(if $(CLUSTER),--cluster=$(CLUSTER)) $(if $(ADVERTISE_ADDRESS),--advertise-address=$(ADVERTISE_ADDRESS))
 
+# What a real Node runs: bin/images has its images.
+node_images := pause elasticweb-apiserver web-v1 web-v2
+node_files := bin/localnode $(node_images:%=bin/images/%.tar)
+node_flags := --node=real $(node_images:%=--image=bin/images/%.tar)
+
 .PHONY: up
-up: build ## start the local Kubernetes and the server in the background
-	@bin/localcluster up
+up: build $(if $(NODE),$(node_files)) ## start the local Kubernetes and the server in the background (NODE=real: with a real Node for Pods, where the server runs, too; needs root)
+	@bin/localcluster up $(if $(NODE),$(subst --node=real,--node=$(NODE),$(node_flags)))
 
 .PHONY: down
 down: ## end them, and delete .local/ except its logs
@@ -42,14 +52,53 @@ build: bin/localcluster bin/kubectl bin/elasticweb-apiserver ## build the server
 
 bin/elasticweb-apiserver: $(call sources,apis cmd pkg)
 	@echo "==> bin/elasticweb-apiserver"
-	@hack/build.sh cmd/elasticweb-apiserver $@ "-s -w -X elasticweb.example.com/pkg/options.buildVersion=$(VERSION)"
+	@hack/build.sh cmd/elasticweb-apiserver $@ "$(server_ldflags)"
 
 bin/localcluster: $(call sources,hack/localcluster,hack/localcluster/)
 	@echo "==> bin/localcluster (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl)"
 	@hack/build.sh hack/localcluster $@ "$(kubernetes_ldflags)"
 
+bin/localnode: $(call sources,hack/localcluster,hack/localcluster/)
+	@echo "==> bin/localnode (kubelet, kube-proxy)"
+	@hack/build.sh hack/localcluster/localnode $@ "$(kubernetes_ldflags)"
+
+bin/images/pause.tar: $(call sources,hack/localcluster/pause,hack/localcluster/) bin/image
+	@hack/build.sh hack/localcluster/pause bin/pause "-s -w"
+	@mkdir -p bin/images && bin/image --output=$@ localhost/pause:local linux/$(goarch)=bin/pause
+
+bin/images/web-%.tar: $(call sources,test/node/web,) bin/image
+	@hack/build.sh test/node/web bin/web "-s -w"
+	@mkdir -p bin/images && bin/image --output=$@ --env=VERSION=$* --user=0:0 localhost/web:$* linux/$(goarch)=bin/web
+
+bin/images/elasticweb-apiserver.tar: bin/elasticweb-apiserver bin/image
+	@mkdir -p bin/images && bin/image --output=$@ localhost/elasticweb-apiserver:local linux/$(goarch)=bin/elasticweb-apiserver
+
 bin/kubectl: bin/localcluster
 	@ln -sf localcluster $@
+
+# Of the image, and what it is made of.
+PLATFORMS ?= linux/amd64 linux/arm64
+
+.PHONY: image
+image: bin/image ## make the container image IMG=name:tag, bin/elasticweb-apiserver.tar (PLATFORMS="linux/amd64 linux/arm64"; PUSH=1: push it)
+	@test -n "$(IMG)" || { echo "IMG is missing: make image IMG=registry.example.com/elasticweb-apiserver:$(VERSION)" >&2; exit 1; }
+	@for platform in $(PLATFORMS); do \
+	  echo "==> elasticweb-apiserver for $$platform"; \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} hack/build.sh cmd/elasticweb-apiserver bin/$$platform/elasticweb-apiserver "$(server_ldflags)" || exit; \
+	done
+	@bin/image $(if $(filter-out 0,$(PUSH)),--push) --output=bin/elasticweb-apiserver.tar $(IMG) $(foreach platform,$(PLATFORMS),$(platform)=bin/$(platform)/elasticweb-apiserver)
+
+bin/image: $(call sources,hack/localcluster/image hack/localcluster/ociimage,hack/localcluster/)
+	@echo "==> bin/image"
+	@hack/build.sh hack/localcluster/image $@ "-s -w"
+
+.PHONY: deploy
+deploy: ## put the server IMG=name:tag into the cluster of KUBECONFIG (OVERLAY=base)
+	@hack/deploy.sh up "$(IMG)" $(OVERLAY)
+
+.PHONY: undeploy
+undeploy: ## take it out again, after asking (CONFIRM=yes: without; KEEP_WORKLOADS=1: the Deployments and Services stay)
+	@CONFIRM="$(CONFIRM)" KEEP_WORKLOADS="$(KEEP_WORKLOADS)" hack/deploy.sh down $(OVERLAY)
 
 .PHONY: test
 test: test-unit test-integration test-e2e ## run the unit, integration and end-to-end tests
@@ -66,6 +115,11 @@ test-integration: ## run the tests of the server in process, on its embedded etc
 .PHONY: test-e2e
 test-e2e: build ## run the end-to-end tests, each package on a local Kubernetes of its own
 	go test -count=1 -p 1 -timeout 20m -v ./test/e2e/... ./test/fault/...
+
+.PHONY: test-node
+test-node: build $(node_files) ## run the tests on a real Node, with real containers (needs root; installs packages on Debian)
+	@hack/node-packages.sh
+	go test -count=1 -p 1 -timeout 20m -v ./test/node/...
 
 # Three releases back: the oldest that is supported beside this one.
 OLDER_KUBECTL := v0.34.11

@@ -28,17 +28,14 @@ type cluster struct {
 
 // startCluster returns when kubectl get ew works and Pods run. On an error nothing is left running.
 func startCluster(ctx context.Context, o options, state *stateFolder, say func(format string, args ...any)) (_ *cluster, stop func(), err error) {
+	if o.node != "" {
+		return startRealCluster(ctx, o, state, say)
+	}
 	server, err := binary(o.server)
 	if err != nil {
 		return nil, nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
-	begin := time.Now()
-	say("==> Kubernetes control plane in %s", state.path)
-	p, err := plane.Start(ctx, state.path, self, func(step string) { say("    %s", step) })
+	c, p, err := startPlane(ctx, state, nil, say)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,8 +44,6 @@ func startCluster(ctx context.Context, o options, state *stateFolder, say func(f
 			p.Stop()
 		}
 	}()
-	say("    ready after %s", since(begin))
-	c := &cluster{group: p.Group, state: state, self: self, kubeconfig: p.Kubeconfig}
 	port, err := p.Port()
 	if err != nil {
 		return nil, nil, err
@@ -64,13 +59,29 @@ func startCluster(ctx context.Context, o options, state *stateFolder, say func(f
 			return nil, nil, err
 		}
 	}
-	begin = time.Now()
+	begin := time.Now()
 	say("==> kube-controller-manager, kube-scheduler, kwok with a Node")
 	if err := p.StartControllers(ctx); err != nil {
 		return nil, nil, err
 	}
 	say("    ready after %s", since(begin))
 	return c, p.Stop, nil
+}
+
+// startPlane starts the API of a cluster whose Pods run on the real Node, if there is one.
+func startPlane(ctx context.Context, state *stateFolder, real *plane.Node, say func(format string, args ...any)) (*cluster, *plane.Plane, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	begin := time.Now()
+	say("==> Kubernetes control plane in %s", state.path)
+	p, err := plane.Start(ctx, plane.Config{State: state.path, Self: self, Progress: func(step string) { say("    %s", step) }, Node: real})
+	if err != nil {
+		return nil, nil, err
+	}
+	say("    ready after %s", since(begin))
+	return &cluster{group: p.Group, state: state, self: self, kubeconfig: p.Kubeconfig}, p, nil
 }
 
 // serverConfig says how a server runs on this machine, and how the cluster reaches it.

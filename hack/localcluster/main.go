@@ -13,10 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"elasticweb.example.com/hack/localcluster/components"
+	"elasticweb.example.com/hack/localcluster/node"
 )
 
 func main() {
 	components.Dispatch()
+	if len(os.Args) > 1 && os.Args[1] == node.InitCommand {
+		node.Init()
+	}
 
 	// SIGHUP: the terminal was closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -27,6 +31,10 @@ func main() {
 		if errors.Is(err, context.Canceled) {
 			fmt.Println("Interrupted; nothing is left running.")
 			os.Exit(130)
+		}
+		var inside *node.Ended
+		if errors.As(err, &inside) {
+			os.Exit(inside.Code)
 		}
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -45,6 +53,10 @@ func command() *cobra.Command {
 	flags.StringVar(&o.state, "state", ".local", "the folder of everything that is written")
 	flags.StringVar(&o.server, "server", "bin/elasticweb-apiserver", "the binary of the server")
 	flags.StringVar(&o.artifacts, "artifacts", "artifacts", "the folder of the project's manifests")
+
+	flags.StringVar(&o.node, "node", "", `"real" runs Pods on a real Node, which needs root, instead of playing them`)
+	flags.StringVar(&o.nodeBinary, "node-binary", "bin/localnode", "the binary of a real Node's programs")
+	flags.StringArrayVar(&o.images, "image", nil, "an archive with an image for a real Node")
 
 	run := &cobra.Command{
 		Use:   "run",
@@ -88,4 +100,6 @@ type options struct {
 	once, untilEOF           bool
 	withoutServer            bool
 	cluster, advertise       string
+	node, nodeBinary         string
+	images                   []string
 }

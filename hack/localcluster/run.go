@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"elasticweb.example.com/hack/localcluster/node"
 	"elasticweb.example.com/hack/localcluster/process"
 )
 
@@ -54,6 +55,12 @@ func show(ctx context.Context, c *cluster, o options) error {
 
 // serve runs the cluster for a program that reads "ready" from its standard output.
 func serve(ctx context.Context, o options) error {
+	if o.node != "" && o.node != "real" {
+		return fmt.Errorf("--node is %q: it must be real, or empty", o.node)
+	}
+	if _, inside := node.Inside(); o.node == "real" && !inside {
+		return node.Enter(ctx)
+	}
 	var eof <-chan struct{}
 	orders := make(chan string)
 	if o.untilEOF {
@@ -191,7 +198,11 @@ func up(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = stderr.Close() }()
-	server := exec.Command(self, "serve", "--state="+o.state, "--server="+o.server, "--artifacts="+o.artifacts)
+	args := []string{"serve", "--state=" + o.state, "--server=" + o.server, "--artifacts=" + o.artifacts, "--node=" + o.node, "--node-binary=" + o.nodeBinary}
+	for _, image := range o.images {
+		args = append(args, "--image="+image)
+	}
+	server := exec.Command(self, args...)
 	server.Env = append(os.Environ(), detached+"=1")
 	server.Stderr = stderr
 	server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

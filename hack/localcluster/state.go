@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"elasticweb.example.com/hack/localcluster/node"
 )
 
 // stateFolder is a folder that one local cluster at a time works in.
@@ -58,7 +60,11 @@ func openState(path string) (*stateFolder, error) {
 	if err := lock.Truncate(0); err != nil {
 		return nil, err
 	}
-	_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	pid := node.OutsidePID()
+	if pid == "" {
+		pid = strconv.Itoa(os.Getpid())
+	}
+	_, err = lock.WriteAt([]byte(pid), 0)
 	return s, err
 }
 
@@ -102,6 +108,12 @@ func (s *stateFolder) close() error {
 }
 
 func (s *stateFolder) clean() error {
+	if _, inside := node.Inside(); inside {
+		// Containers may still run: they end when we have.
+		if err := node.Unmount(s.path); err != nil {
+			return err
+		}
+	}
 	entries, err := os.ReadDir(s.path)
 	if err != nil {
 		return err

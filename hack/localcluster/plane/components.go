@@ -22,6 +22,9 @@ import (
 // kwokNodes is the label of the Nodes that kwok plays. It leaves others, and their Pods, alone.
 const kwokNodes = "type=kwok"
 
+// kwokNode is the name of the one that is played.
+const kwokNode = "kwok"
+
 // etcdSocket is relative to the state folder, the working directory of all components: an absolute path may be longer than
 // a unix socket's name can be.
 const etcdSocket = "unix://etcd.sock:0"
@@ -42,12 +45,12 @@ func (p *Plane) startAPI(port int) error {
 	}
 	// For whoever needs an etcd with an address.
 	etcdAddress := fmt.Sprintf("http://127.0.0.1:%d", etcdPort)
-	if err := os.WriteFile(filepath.Join(p.state, "etcd-address"), []byte(etcdAddress), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(p.config.State, "etcd-address"), []byte(etcdAddress), 0o600); err != nil {
 		return err
 	}
 	if err := p.component("etcd",
 		"--name=local",
-		"--data-dir="+filepath.Join(p.state, "etcd"),
+		"--data-dir="+filepath.Join(p.config.State, "etcd"),
 		"--listen-client-urls="+etcdSocket+","+etcdAddress, "--advertise-client-urls="+etcdSocket,
 		"--listen-peer-urls=unix://etcd-peer.sock:0", "--initial-advertise-peer-urls=unix://etcd-peer.sock:0",
 		"--initial-cluster=local=unix://etcd-peer.sock:0",
@@ -57,19 +60,17 @@ func (p *Plane) startAPI(port int) error {
 	); err != nil {
 		return err
 	}
-	policy := filepath.Join(p.state, "audit-policy.yaml")
+	policy := filepath.Join(p.config.State, "audit-policy.yaml")
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		return err
 	}
-	return p.component("kube-apiserver",
-		"--audit-policy-file="+policy, "--audit-log-path="+filepath.Join(p.state, "logs", "audit.log"),
+	return p.component("kube-apiserver", append(p.placeOfAPI(),
+		"--audit-policy-file="+policy, "--audit-log-path="+filepath.Join(p.config.State, "logs", "audit.log"),
 		"--etcd-servers="+etcdSocket,
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		// There is one, on loopback; the endpoints of the Service "kubernetes" may not be loopback addresses.
-		"--endpoint-reconciler-type=none",
+		fmt.Sprintf("--secure-port=%d", port),
 		"--client-ca-file="+p.cert("ca"),
 		"--tls-cert-file="+p.cert("apiserver"), "--tls-private-key-file="+p.key("apiserver"),
-		"--authorization-mode=RBAC",
+		"--authorization-mode=Node,RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+filepath.Join(p.pki, "service-accounts.pub"),
@@ -82,20 +83,26 @@ func (p *Plane) startAPI(port int) error {
 		"--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file="+p.cert("front-proxy-client"), "--proxy-client-key-file="+p.key("front-proxy-client"),
-	)
+	)...)
+}
+
+// placeOfAPI are kube-apiserver's flags that depend on who must reach it, and whom it must reach.
+func (p *Plane) placeOfAPI() []string {
+	if p.config.Node == nil {
+		// There is one, on loopback; the endpoints of the Service "kubernetes" may not be loopback addresses.
+		return []string{"--bind-address=" + p.address(), "--endpoint-reconciler-type=none"}
+	}
+	return []string{
+		"--bind-address=" + p.address(), "--advertise-address=" + p.address(),
+		"--kubelet-client-certificate=" + p.cert("kubelet-client"), "--kubelet-client-key=" + p.key("kubelet-client"),
+		"--kubelet-preferred-address-types=InternalIP",
+	}
 }
 
 func (p *Plane) startControllers() error {
-	stages := filepath.Join(p.state, "kwok.yaml")
-	if err := os.WriteFile(stages, []byte(strings.Join([]string{
-		nodefast.DefaultNodeInit, nodeheartbeat.DefaultNodeHeartbeat,
-		podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete,
-	}, "\n---\n")), 0o600); err != nil {
-		return err
-	}
-	return errors.Join(
+	err := errors.Join(
 		p.component("kube-controller-manager",
-			"--kubeconfig="+p.config("kube-controller-manager"),
+			"--kubeconfig="+p.kubeconfig("kube-controller-manager"),
 			"--leader-elect=false", "--secure-port=0", "--use-service-account-credentials",
 			"--root-ca-file="+p.cert("ca"),
 			"--service-account-private-key-file="+p.key("service-accounts"),
@@ -106,16 +113,26 @@ func (p *Plane) startControllers() error {
 			"--horizontal-pod-autoscaler-sync-period=2s",
 		),
 		p.component("kube-scheduler",
-			"--kubeconfig="+p.config("kube-scheduler"),
+			"--kubeconfig="+p.kubeconfig("kube-scheduler"),
 			"--leader-elect=false", "--secure-port=0",
 			"--kube-api-qps=500", "--kube-api-burst=500",
 		),
-		p.component("kwok",
-			"--kubeconfig="+p.config("kwok"),
-			"--config="+stages,
-			"--manage-nodes-with-label-selector="+kwokNodes,
-			"--node-lease-duration-seconds=40",
-		),
+	)
+	if err != nil || p.config.Node != nil {
+		return err
+	}
+	stages := filepath.Join(p.config.State, "kwok.yaml")
+	if err := os.WriteFile(stages, []byte(strings.Join([]string{
+		nodefast.DefaultNodeInit, nodeheartbeat.DefaultNodeHeartbeat,
+		podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete,
+	}, "\n---\n")), 0o600); err != nil {
+		return err
+	}
+	return p.component("kwok",
+		"--kubeconfig="+p.kubeconfig("kwok"),
+		"--config="+stages,
+		"--manage-nodes-with-label-selector="+kwokNodes,
+		"--node-lease-duration-seconds=40",
 	)
 }
 
@@ -147,7 +164,7 @@ func (p *Plane) createNode(ctx context.Context) error {
 		corev1.ResourcePods:   resource.MustParse("100000"),
 	}
 	_, err = client.CoreV1().Nodes().Create(ctx, &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "kwok", Labels: map[string]string{label: value, corev1.LabelHostname: "kwok"}},
+		ObjectMeta: metav1.ObjectMeta{Name: kwokNode, Labels: map[string]string{label: value, corev1.LabelHostname: kwokNode}},
 		Status:     corev1.NodeStatus{Capacity: capacity, Allocatable: capacity},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -165,7 +182,11 @@ func (p *Plane) canRunPods(ctx context.Context) error {
 	if _, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{}); err != nil {
 		return err
 	}
-	node, err := client.CoreV1().Nodes().Get(ctx, "kwok", metav1.GetOptions{})
+	name := kwokNode
+	if p.config.Node != nil {
+		name = p.config.Node.Name
+	}
+	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 // rights.
 const ServerUser = "system:serviceaccount:elasticweb-system:elasticweb-apiserver"
 
+// kubernetesService is the address of the Service "kubernetes": the first of --service-cluster-ip-range.
+var kubernetesService = net.IPv4(10, 96, 0, 1)
+
 // authority is a certificate authority whose files are in a folder.
 type authority struct {
 	dir  string
@@ -81,8 +84,13 @@ func (p *Plane) writePKI(url string) error {
 		Usages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		AltNames: certutil.AltNames{
 			DNSNames: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-			IPs:      []net.IP{net.IPv4(127, 0, 0, 1)},
+			IPs:      []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(p.address()), kubernetesService},
 		},
+	}); err != nil {
+		return err
+	}
+	if _, _, err := ca.issue("kubelet-client", certutil.Config{
+		CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return err
 	}
@@ -96,16 +104,23 @@ func (p *Plane) writePKI(url string) error {
 	if err := pkiutil.WritePublicKey(p.pki, "service-accounts", tokens.Public()); err != nil {
 		return err
 	}
-	for _, client := range []struct {
+	type client struct {
 		file, user string
 		groups     []string
-	}{
+	}
+	clients := []client{
 		{p.Kubeconfig, "admin", []string{"system:masters"}},
-		{p.config("kube-controller-manager"), "system:kube-controller-manager", nil},
-		{p.config("kube-scheduler"), "system:kube-scheduler", nil},
-		{p.config("kwok"), "kwok", []string{"system:masters"}},
+		{p.kubeconfig("kube-controller-manager"), "system:kube-controller-manager", nil},
+		{p.kubeconfig("kube-scheduler"), "system:kube-scheduler", nil},
+		{p.kubeconfig("kwok"), "kwok", []string{"system:masters"}},
 		{p.ServerKubeconfig, ServerUser, []string{"system:serviceaccounts", "system:serviceaccounts:elasticweb-system"}},
-	} {
+	}
+	if node := p.config.Node; node != nil {
+		clients = append(clients,
+			client{p.kubeconfig("kubelet"), "system:node:" + node.Name, []string{"system:nodes"}},
+			client{p.kubeconfig("kube-proxy"), "system:kube-proxy", nil})
+	}
+	for _, client := range clients {
 		if err := ca.client(client.file, url, client.user, client.groups...); err != nil {
 			return err
 		}
@@ -116,7 +131,7 @@ func (p *Plane) writePKI(url string) error {
 func (p *Plane) cert(name string) string { return filepath.Join(p.pki, name+".crt") }
 func (p *Plane) key(name string) string  { return filepath.Join(p.pki, name+".key") }
 
-// config is the kubeconfig of a component.
-func (p *Plane) config(component string) string {
-	return filepath.Join(p.state, "kubeconfigs", component)
+// kubeconfig is that of a component.
+func (p *Plane) kubeconfig(component string) string {
+	return filepath.Join(p.config.State, "kubeconfigs", component)
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"elasticweb.example.com/hack/localcluster/node"
+	"elasticweb.example.com/hack/localcluster/plane"
+)
+
+// volumes is how many PersistentVolumes the Node has to give away.
+const volumes = 8
+
+// startRealCluster returns when the cluster can run Pods on a real Node. Nothing of ours is in it. On an error nothing is left running.
+func startRealCluster(ctx context.Context, o options, state *stateFolder, say func(format string, args ...any)) (_ *cluster, stop func(), err error) {
+	programs, err := binary(o.nodeBinary)
+	if err != nil {
+		return nil, nil, err
+	}
+	address, _ := node.Inside()
+	c, p, err := startPlane(ctx, state, &plane.Node{Name: node.Name, Address: address}, say)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.Stop()
+		}
+	}()
+	begin := time.Now()
+	say("==> containerd, kubelet, kube-proxy, kube-controller-manager, kube-scheduler")
+	kubelet, proxy, clientCA := p.NodeKubeconfigs()
+	if err := node.Start(ctx, node.Config{
+		Group: p.Group, State: state.path, Binary: programs, Address: address,
+		ClientCA: clientCA, Kubeconfig: kubelet, ProxyKubeconfig: proxy, Images: o.images,
+	}); err != nil {
+		return nil, nil, err
+	}
+	if err := c.offerVolumes(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := p.StartControllers(ctx); err != nil {
+		return nil, nil, err
+	}
+	say("    ready after %s; the Node is at %s", since(begin), address)
+	return c, p.Stop, nil
+}
+
+// offerVolumes lets claims that name no class be bound to folders of the Node, each once.
+func (c *cluster) offerVolumes(ctx context.Context) error {
+	manifests := []string{`apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata:
+  name: local
+  annotations: {storageclass.kubernetes.io/is-default-class: "true"}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+`}
+	for i := range volumes {
+		folder := filepath.Join(c.state.path, "volumes", fmt.Sprint(i))
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		manifests = append(manifests, fmt.Sprintf(`apiVersion: v1
+kind: PersistentVolume
+metadata: {name: "local-%d"}
+spec:
+  capacity: {storage: 20Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: local
+  local: {path: %q}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [%s]}]
+`, i, folder, node.Name))
+	}
+	file := filepath.Join(c.state.path, "volumes.yaml")
+	return errors.Join(os.WriteFile(file, []byte(strings.Join(manifests, "---\n")), 0o600), c.quietly(ctx, "apply", "-f", file))
+}
