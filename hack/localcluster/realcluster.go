@@ -16,7 +16,8 @@ import (
 // volumes is how many PersistentVolumes the Node has to give away.
 const volumes = 8
 
-// startRealCluster returns when the cluster can run Pods on a real Node. Nothing of ours is in it. On an error nothing is left running.
+// startRealCluster returns when the cluster can run Pods on a real Node, and kubectl get ew works, unless nothing of ours is to be in
+// it. On an error nothing is left running.
 func startRealCluster(ctx context.Context, o options, state *stateFolder, say func(format string, args ...any)) (_ *cluster, stop func(), err error) {
 	programs, err := binary(o.nodeBinary)
 	if err != nil {
@@ -48,7 +49,47 @@ func startRealCluster(ctx context.Context, o options, state *stateFolder, say fu
 		return nil, nil, err
 	}
 	say("    ready after %s; the Node is at %s", since(begin), address)
+	if o.withoutServer {
+		return c, p.Stop, nil
+	}
+	begin = time.Now()
+	say("==> elasticweb-apiserver, as a Pod, from artifacts/deploy/base")
+	if err := c.deploy(ctx, filepath.Join(o.artifacts, "deploy", "base")); err != nil {
+		return nil, nil, err
+	}
+	say("    served by aggregation after %s", since(begin))
 	return c, p.Stop, nil
+}
+
+// serverImage is the name of the server's image among those that a Node is given.
+const serverImage = "localhost/elasticweb-apiserver"
+
+// deploy returns when kubectl get ew works.
+func (c *cluster) deploy(ctx context.Context, manifests string) error {
+	dir := filepath.Join(c.state.path, "deploy")
+	manifests, err := filepath.Abs(manifests)
+	if err != nil {
+		return err
+	}
+	// kustomize takes bases by relative path only.
+	base, err := filepath.Rel(dir, manifests)
+	if err != nil {
+		return err
+	}
+	kustomization := fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s]
+images: [{name: elasticweb-apiserver, newName: %s, newTag: local}]
+`, base, serverImage)
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600)); err != nil {
+		return err
+	}
+	if err := c.quietly(ctx, "apply", "-k", dir); err != nil {
+		return err
+	}
+	return c.group.Await(ctx, "the API to be served by aggregation", func(ctx context.Context) error {
+		return c.quietly(ctx, "get", "elasticwebs", "--all-namespaces")
+	})
 }
 
 // offerVolumes lets claims that name no class be bound to folders of the Node, each once.

@@ -61,12 +61,13 @@ func TestWhatComesAndGoesLeavesNothing(t *testing.T) {
 			return err == nil && len(deployments.Items) == 0, fmt.Sprint(err)
 		})
 	}
-	// Until caches and buffers have the size that they keep, and connections are open.
-	for range either(3, 10) {
+	// Until caches and buffers have the size that they keep, and connections are open. A watch cache remembers what happened within
+	// the last 75 seconds: the long form waits for that.
+	for range either(3, 75) {
 		round()
 	}
 	before, running := r.heap(t), r.metric(t, "go_goroutines ")
-	begin, rounds := time.Now(), either(4, 60)
+	begin, rounds := time.Now(), either(4, 150)
 	for range rounds {
 		round()
 	}

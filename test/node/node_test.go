@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	flags := []string{"--node=real", "--node-binary=" + filepath.Join(cluster.Root, "bin", "localnode")}
+	flags := []string{"--node=real", "--without-server", "--node-binary=" + filepath.Join(cluster.Root, "bin", "localnode")}
 	for _, image := range []string{"pause", "elasticweb-apiserver", "web-v1", "web-v2"} {
 		flags = append(flags, "--image="+filepath.Join(cluster.Root, "bin", "images", image+".tar"))
 	}

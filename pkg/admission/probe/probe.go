@@ -75,7 +75,7 @@ func Run(ctx context.Context, client metadata.Interface, wanted func(plugin stri
 			case apierrors.IsForbidden(err) && need.plugin == FlowControl:
 				reasons[need.plugin] = "forbidden"
 			case apierrors.IsForbidden(err):
-				missing = append(missing, fmt.Errorf("the server's ServiceAccount may not list %s, which %s must know: grant it get, list and watch, as artifacts/deploy does, or switch the plugin off with --disable-admission-plugins=%s",
+				missing = append(missing, fmt.Errorf("the server's ServiceAccount may not list %s, which %s must know: grant it list and watch, as artifacts/deploy does, or switch the plugin off with --disable-admission-plugins=%s",
 					resource.GroupResource(), need.plugin, need.plugin))
 			default:
 				return nil, fmt.Errorf("list %s: %w", resource.GroupResource(), err)
