@@ -192,7 +192,11 @@ func Eventually(t testing.TB, what string, condition func(context.Context) (ok b
 	t.Helper()
 	now := ""
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Limit, true, func(ctx context.Context) (ok bool, err error) {
-		ok, now = condition(ctx)
+		ok, text := condition(ctx)
+		// What was cut short by the end of the wait says nothing.
+		if ctx.Err() == nil || now == "" {
+			now = text
+		}
 		return ok, nil
 	})
 	if err != nil {

@@ -132,7 +132,8 @@ func (p *Plane) startControllers() error {
 		"--kubeconfig="+p.kubeconfig("kwok"),
 		"--config="+stages,
 		"--manage-nodes-with-label-selector="+kwokNodes,
-		"--node-lease-duration-seconds=40",
+		// How long one waits that takes the place of another, as after a restart.
+		"--node-lease-duration-seconds=10",
 	)
 }
 
