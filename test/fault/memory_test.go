@@ -33,9 +33,12 @@ func TestWhatComesAndGoesLeavesNothing(t *testing.T) {
 	r := serve(t, "soaked", append(lease(), "--profiling=true")...)
 	awaitLeader(t, r)
 	// Each of them opens and ends watches, is refused, and creates, changes and deletes objects, all the way to the children.
+	rounds := 0
 	round := func() {
+		rounds++
 		inParallel(10, func(i int) {
-			w := create(t, plane.Web, web(ns, fmt.Sprint("web", i)))
+			// Names that are new: the cluster's controllers would back off from those that come and go.
+			w := create(t, plane.Web, web(ns, fmt.Sprintf("web%d-%d", rounds, i)))
 			for range 100 {
 				ctx, end := context.WithCancel(t.Context())
 				watch, err := r.web.ElasticwebV1().ElasticWebs(ns).Watch(ctx, metav1.ListOptions{})
@@ -67,12 +70,12 @@ func TestWhatComesAndGoesLeavesNothing(t *testing.T) {
 		round()
 	}
 	before, running := r.heap(t), r.metric(t, "go_goroutines ")
-	begin, rounds := time.Now(), either(4, 150)
-	for range rounds {
+	begin, more := time.Now(), either(4, 150)
+	for range more {
 		round()
 	}
 	after, still := r.heap(t), r.metric(t, "go_goroutines ")
-	t.Logf("%d rounds in %v: %.1f MiB and %v goroutines before, %.1f MiB and %v after", rounds, time.Since(begin).Round(time.Second), before, running, after, still)
+	t.Logf("%d rounds in %v: %.1f MiB and %v goroutines before, %.1f MiB and %v after", more, time.Since(begin).Round(time.Second), before, running, after, still)
 	// A round opens a thousand watches: what each would leave is seen.
 	if after > before+4 || still > running+30 {
 		t.Errorf("it grows: from %.1f to %.1f MiB, from %v to %v goroutines", before, after, running, still)

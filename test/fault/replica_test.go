@@ -146,6 +146,9 @@ func launch(t testing.TB, name string, port int, flags ...string) *replica {
 		if t.Failed() {
 			text, _ := os.ReadFile(r.log)
 			t.Logf("the end of the log of %s:\n%s", name, text[max(0, len(text)-6000):])
+			// It may be the cluster that did not do its part.
+			state, _, _ := plane.TryKubectl(t, "", "get", "nodes,pods,events", "-A", "--sort-by=.metadata.creationTimestamp")
+			t.Logf("the end of what the cluster has:\n%s", state[max(0, len(state)-4000):])
 		}
 	})
 	r.makeClients(t, admin)

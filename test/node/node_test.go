@@ -106,6 +106,17 @@ func answer(ctx context.Context, port int, path string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
+// awaitAnswer waits until the Node's port is answered, and returns the answer: kube-proxy hears of a Pod that is ready a little later.
+func awaitAnswer(t testing.TB, port int) (text string) {
+	t.Helper()
+	cluster.Eventually(t, fmt.Sprintf("port %d to be answered", port), func(ctx context.Context) (bool, string) {
+		var err error
+		text, err = answer(ctx, port, "/")
+		return err == nil, fmt.Sprint(err)
+	})
+	return text
+}
+
 // apply applies a manifest.
 func apply(t testing.TB, manifest string) {
 	t.Helper()

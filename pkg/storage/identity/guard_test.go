@@ -268,12 +268,33 @@ func TestWatchesEndWhenThereIsADoubt(t *testing.T) {
 	}
 }
 
+// A new connection to the right storage is no reason to refuse a watch that begins just then.
+func TestAWatchOutlivesADoubtThatComesWhileItBegins(t *testing.T) {
+	i := newInstallation(t)
+	guard := i.begin(t)
+	begun := 0
+	storage := &guarded{guard: guard, Interface: watchOnly{inner: watch.NewFake(), begins: func() {
+		if begun++; begun == 1 {
+			guard.Suspect()
+		}
+	}}}
+	watched, err := storage.Watch(t.Context(), "/", apistorage.ListOptions{})
+	if err != nil || begun != 2 {
+		t.Fatalf("error %v, begun %d times, want twice", err, begun)
+	}
+	watched.Stop()
+}
+
 type watchOnly struct {
 	apistorage.Interface
-	inner watch.Interface
+	inner  watch.Interface
+	begins func()
 }
 
 func (w watchOnly) Watch(context.Context, string, apistorage.ListOptions) (watch.Interface, error) {
+	if w.begins != nil {
+		w.begins()
+	}
 	return w.inner, nil
 }
 

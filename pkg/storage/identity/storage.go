@@ -85,19 +85,21 @@ func (s *guarded) GetList(ctx context.Context, key string, options storage.ListO
 // Watch implements storage.Interface. A watch ends as soon as there is a doubt: the client of etcd goes on with it over a new
 // connection, to whatever storage that leads.
 func (s *guarded) Watch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
-	if err := s.guard.Verify(ctx); err != nil {
-		return nil, err
-	}
-	inner, err := s.Interface.Watch(ctx, key, options)
-	if err != nil {
-		return nil, s.settle(ctx, err)
-	}
-	watched := &guardedWatch{inner, s.guard}
-	if err := s.guard.enroll(watched); err != nil {
+	for {
+		if err := s.guard.Verify(ctx); err != nil {
+			return nil, err
+		}
+		inner, err := s.Interface.Watch(ctx, key, options)
+		if err != nil {
+			return nil, s.settle(ctx, err)
+		}
+		watched := &guardedWatch{inner, s.guard}
+		if s.guard.enroll(watched) {
+			return watched, nil
+		}
+		// A doubt came meanwhile, which the next look settles.
 		inner.Stop()
-		return nil, apierrors.NewServiceUnavailable(err.Error())
 	}
-	return watched, nil
 }
 
 // guardedWatch is known to the guard until it is stopped.
@@ -114,17 +116,15 @@ func (w *guardedWatch) Stop() {
 	w.Interface.Stop()
 }
 
-func (g *Guard) enroll(watch *guardedWatch) error {
-	if err := g.Verified(); err != nil {
-		return err
-	}
+// enroll has the watch ended at the next doubt. If there is one now, it says no.
+func (g *Guard) enroll(watch *guardedWatch) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.verified != g.suspicions {
-		return errors.New("storage identity: not verified yet")
+		return false
 	}
 	g.watches[watch] = struct{}{}
-	return nil
+	return true
 }
 
 // Create implements storage.Interface.
