@@ -126,11 +126,12 @@ OLDER_KUBECTL := v0.34.11
 FUZZ_TIME ?= 5m
 
 .PHONY: test-long
-test-long: build ## run the long forms: faults, fuzzing (FUZZ_TIME=5m each), and kubectl of an older release
+test-long: build ## run the long forms: faults, fuzzing (FUZZ_TIME=5m each), the image made twice, and kubectl of an older release
 	LONG=1 go test -count=1 -timeout 45m -v ./test/fault/...
 	go test ./pkg/capacity -run '^$$' -fuzz FuzzScaleReadsBack -fuzztime $(FUZZ_TIME)
 	go test ./pkg/workload -run '^$$' -fuzz FuzzOverlay -fuzztime $(FUZZ_TIME)
 	go test ./apis/elasticweb/install -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_TIME)
+	hack/reproducible.sh
 	hack/older-kubectl.sh $(OLDER_KUBECTL) bin/kubectl-older
 	KUBECTL=$(CURDIR)/bin/kubectl-older go test -count=1 -timeout 12m -v ./test/e2e/... -run 'Kubectl|Sample|BadInput'
 
