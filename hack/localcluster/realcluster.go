@@ -67,12 +67,7 @@ const serverImage = "localhost/elasticweb-apiserver"
 // deploy returns when kubectl get ew works.
 func (c *cluster) deploy(ctx context.Context, manifests string) error {
 	dir := filepath.Join(c.state.path, "deploy")
-	manifests, err := filepath.Abs(manifests)
-	if err != nil {
-		return err
-	}
-	// kustomize takes bases by relative path only.
-	base, err := filepath.Rel(dir, manifests)
+	base, err := baseIn(dir, manifests)
 	if err != nil {
 		return err
 	}
@@ -81,7 +76,7 @@ kind: Kustomization
 resources: [%s]
 images: [{name: elasticweb-apiserver, newName: %s, newTag: local}]
 `, base, serverImage)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600)); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		return err
 	}
 	if err := c.quietly(ctx, "apply", "-k", dir); err != nil {

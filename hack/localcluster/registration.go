@@ -13,15 +13,7 @@ const apiService = "v1.elasticweb.example.com"
 // writeRegistration writes to dir what registers a server at this port: the project's manifests, the Service that leads to it,
 // and the port in the APIService.
 func writeRegistration(dir, manifests, service string, port int) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	manifests, err := filepath.Abs(manifests)
-	if err != nil {
-		return err
-	}
-	// kustomize takes bases by relative path only.
-	base, err := filepath.Rel(dir, manifests)
+	base, err := baseIn(dir, manifests)
 	if err != nil {
 		return err
 	}
@@ -39,6 +31,18 @@ patches:
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600)
+}
+
+// baseIn makes dir, and returns how a kustomization in it names the folder of the manifests that it builds on: by a relative path only.
+func baseIn(dir, manifests string) (string, error) {
+	manifests, err := filepath.Abs(manifests)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return filepath.Rel(dir, manifests)
 }
 
 // loopbackService leads to this machine's loopback address. A control plane without kube-proxy reaches a name, and no cluster
