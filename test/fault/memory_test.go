@@ -76,8 +76,9 @@ func TestWhatComesAndGoesLeavesNothing(t *testing.T) {
 	}
 	after, still := r.heap(t), r.metric(t, "go_goroutines ")
 	t.Logf("%d rounds in %v: %.1f MiB and %v goroutines before, %.1f MiB and %v after", more, time.Since(begin).Round(time.Second), before, running, after, still)
-	// A round opens a thousand watches: what each would leave is seen.
-	if after > before+4 || still > running+30 {
+	// A round opens a thousand watches: what each would leave is seen. The recorder of Events remembers the last 4096 objects that it
+	// spoke of, which the long form begins to fill.
+	if after > before+either(4.0, 12.0) || still > running+30 {
 		t.Errorf("it grows: from %.1f to %.1f MiB, from %v to %v goroutines", before, after, running, still)
 	}
 }
