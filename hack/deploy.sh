@@ -77,6 +77,8 @@ down() {
     k delete elasticwebs --all -A --cascade=$cascade --timeout=$limit
   fi
   k delete apiservice $api --ignore-not-found
+  # Before its rights: it gives its Lease away.
+  k delete statefulset,deployment -n elasticweb-system -l app.kubernetes.io/name=elasticweb-apiserver --cascade=foreground --timeout=$limit
   manifests elasticweb-apiserver "$1" | k delete --ignore-not-found --timeout=$limit -f -
 }
 
