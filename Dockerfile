@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# `make image` makes the same without a container engine, byte for byte wherever it runs.
+# `make image` does without a container engine, and makes an image of nothing but the binary, the same to the byte wherever it runs.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -66,8 +66,10 @@ bin/images/pause.tar: $(call sources,hack/localcluster/pause,hack/localcluster/)
 	@hack/build.sh hack/localcluster/pause bin/pause "-s -w"
 	@mkdir -p bin/images && bin/image --output=$@ localhost/pause:local linux/$(goarch)=bin/pause
 
-bin/images/web-%.tar: $(call sources,test/node/web,) bin/image
-	@hack/build.sh test/node/web bin/web "-s -w"
+bin/web: $(call sources,test/node/web,)
+	@hack/build.sh test/node/web $@ "-s -w"
+
+bin/images/web-%.tar: bin/web bin/image
 	@mkdir -p bin/images && bin/image --output=$@ --env=VERSION=$* --user=0:0 localhost/web:$* linux/$(goarch)=bin/web
 
 bin/images/elasticweb-apiserver.tar: bin/elasticweb-apiserver bin/image

@@ -12,11 +12,12 @@ fail() { echo "error: $*" >&2; exit 1; }
 k() { "$kubectl" "$@"; }
 
 # manifests IMAGE OVERLAY prints what is to be in the cluster.
-manifests() {
-  local dir
+manifests() (
+  [[ -d artifacts/deploy/$2 ]] || fail "OVERLAY=$2: there is no artifacts/deploy/$2"
   # kustomize takes bases by relative path only.
-  mkdir -p .local
-  dir=$(mktemp -d .local/deploy.XXXXXX)
+  mkdir -p bin
+  dir=$(mktemp -d bin/deploy.XXXXXX)
+  trap 'rm -rf "$dir"' EXIT
   cat >"$dir/kustomization.yaml" <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -24,8 +25,7 @@ resources: [../../artifacts/deploy/$2]
 images: [$(image "$1")]
 YAML
   k kustomize "$dir"
-  rm -r "$dir"
-}
+)
 
 # image NAME[:TAG][@DIGEST] is it as kustomize wants it.
 image() {
@@ -40,30 +40,47 @@ image() {
 }
 
 up() {
+  local rendered
   [[ -n $1 ]] || fail 'IMG is missing: make deploy IMG=registry.example.com/elasticweb-apiserver:v1'
-  [[ -d artifacts/deploy/$2 ]] || fail "OVERLAY=$2: there is no artifacts/deploy/$2"
-  manifests "$1" "$2" | k apply -f -
-  k rollout status -n elasticweb-system "$(workload)" --timeout=$limit
+  rendered=$(manifests "$1" "$2")
+  k apply -f - <<<"$rendered"
+  k rollout status -n elasticweb-system "$(workload)" --timeout=$limit || {
+    k get -n elasticweb-system pods,persistentvolumeclaims,events >&2
+    fail 'the server does not become ready: see above, and kubectl logs -n elasticweb-system -l app.kubernetes.io/name=elasticweb-apiserver'
+  }
   k wait apiservice/$api --for=condition=Available --timeout=$limit
 }
 
 workload() { k get statefulset,deployment -n elasticweb-system -l app.kubernetes.io/name=elasticweb-apiserver -o name; }
 
+# objects prints the ElasticWebs. A server that is being replaced is back soon.
+objects() {
+  for _ in {1..12}; do
+    k get elasticwebs -A --no-headers -o custom-columns=N:.metadata.namespace,O:.metadata.name --request-timeout=10s && return
+    sleep 5
+  done
+  return 1
+}
+
 down() {
-  local objects='' answers=yes cascade=foreground
+  local rendered registered found='' cascade=foreground
   [[ -z ${KEEP_WORKLOADS:-} || ${KEEP_WORKLOADS} == 0 ]] || cascade=orphan
-  k version >/dev/null || fail 'the cluster of KUBECONFIG does not answer'
-  if [[ -z $(k get apiservice $api --ignore-not-found -o name) ]]; then
-    answers=no
-    echo "$api is not registered: no ElasticWeb can be deleted."
-  elif ! objects=$(k get elasticwebs -A --no-headers -o custom-columns=N:.metadata.namespace,O:.metadata.name --request-timeout=10s); then
-    answers=no
-    echo 'The server does not answer: its ElasticWebs cannot be deleted first. Their Deployments and Services stay, and go on serving.'
+  # Whatever is wrong with them is to be known before anything is deleted.
+  rendered=$(manifests elasticweb-apiserver "$1")
+  registered=$(k get apiservice $api --ignore-not-found -o name)
+  if [[ -n $registered ]] && ! found=$(objects); then
+    [[ ${SERVER_GONE:-} == yes ]] || fail 'the server does not answer, so its ElasticWebs cannot be deleted first, and nothing was deleted. Mend it; or say SERVER_GONE=yes: the cluster may then delete their Deployments and Services'
+    [[ $cascade != orphan ]] || fail 'KEEP_WORKLOADS=1 needs a server that answers. Nothing was deleted'
+    registered=''
   fi
   echo "From $(k config current-context) will go:"
-  if [[ -n $objects ]]; then
-    sed 's/^/  ElasticWeb /' <<<"$objects"
-    [[ $cascade == orphan ]] && echo '  (their Deployments and Services stay, and go on serving)' || echo '  (with their Deployments and Services: KEEP_WORKLOADS=1 keeps those)'
+  if [[ -n $found ]]; then
+    sed 's/^/  ElasticWeb /' <<<"$found"
+    if [[ $cascade == orphan ]]; then
+      echo '  (their Deployments and Services stay, and go on serving)'
+    else
+      echo '  (with their Deployments and Services: KEEP_WORKLOADS=1 keeps those)'
+    fi
   fi
   echo "  APIService $api"
   echo '  Namespace elasticweb-system, with the server and, if it is embedded, the data of its etcd'
@@ -73,13 +90,13 @@ down() {
     read -r -p 'Delete this? Only "yes" deletes. ' answer
     [[ $answer == yes ]] || fail 'nothing was deleted'
   fi
-  if [[ $answers == yes && -n $objects ]]; then
+  if [[ -n $registered ]]; then
     k delete elasticwebs --all -A --cascade=$cascade --timeout=$limit
   fi
   k delete apiservice $api --ignore-not-found
   # Before its rights: it gives its Lease away.
   k delete statefulset,deployment -n elasticweb-system -l app.kubernetes.io/name=elasticweb-apiserver --cascade=foreground --timeout=$limit
-  manifests elasticweb-apiserver "$1" | k delete --ignore-not-found --timeout=$limit -f -
+  k delete --ignore-not-found --timeout=$limit -f - <<<"$rendered"
 }
 
 case ${1:-} in

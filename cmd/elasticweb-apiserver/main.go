@@ -4,6 +4,11 @@ package main
 import (
 	"fmt"
 	"os"
+	// For policies that name a time zone: an image of nothing but this binary has none.
+	_ "time/tzdata"
+
+	// For webhooks at public addresses: nor has it certificate authorities. Those of the system come first.
+	_ "golang.org/x/crypto/x509roots/fallback"
 
 	// The metrics of client-go and of the build register themselves.
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"

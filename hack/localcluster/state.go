@@ -39,6 +39,10 @@ func openState(path string) (*stateFolder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
+	// As the kernel calls it, in its list of what is mounted.
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, err
+	}
 	if err := checkOurs(path); err != nil {
 		return nil, err
 	}
@@ -109,8 +113,7 @@ func (s *stateFolder) close() error {
 
 func (s *stateFolder) clean() error {
 	if _, inside := node.Inside(); inside {
-		// Containers may still run: they end when we have.
-		if err := node.Unmount(s.path); err != nil {
+		if err := errors.Join(node.EndContainers(), node.Unmount(s.path)); err != nil {
 			return err
 		}
 	}
@@ -144,8 +147,15 @@ func stopRunning(path string) (bool, error) {
 	}
 	for range 600 {
 		s, err := openState(path)
-		if err == nil {
+		// Of a real Node there is something left to do when the folder is free.
+		if err == nil && errors.Is(syscall.Kill(inUse.pid, 0), syscall.ESRCH) {
 			return true, s.close()
+		}
+		if err == nil {
+			err = &errInUse{path: path, pid: inUse.pid}
+			if closing := s.close(); closing != nil {
+				return true, closing
+			}
 		}
 		if !errors.As(err, &inUse) {
 			return true, err

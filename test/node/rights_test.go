@@ -30,6 +30,7 @@ var unused = map[string]string{
 func TestTheRightsAreLeast(t *testing.T) {
 	// Whoever deletes the server together with its rights has it refused on its way down: not what this test is about.
 	begin := auditSize(t)
+	t.Cleanup(func() { undeploy(t) })
 	deploy(t)
 	ns := node.Namespace(t)
 	// A new process, whose certificates are renewed within seconds once the one that is there has gone.
@@ -47,8 +48,6 @@ func TestTheRightsAreLeast(t *testing.T) {
 		used, refused = requests(t, begin)
 		return used.Has("update secrets elasticweb-system/elasticweb-apiserver-serving-cert"), "none"
 	})
-	undeploy(t)
-
 	for _, request := range sets.List(refused) {
 		t.Errorf("refused: %s", request)
 	}

@@ -131,6 +131,8 @@ failCgroupV1: false
 failSwapOn: false
 enforceNodeAllocatable: []
 podLogsDir: "{dir}/pods"
+# The machine's may be a link to where only the machine has something; and Pods do not get out of it.
+resolvConf: ""
 clusterDomain: cluster.local
 clusterDNS: [10.96.0.10]
 # The disk is the machine's: its owner decides what is too full.
