@@ -65,27 +65,7 @@ func TestTheStartWaits(t *testing.T) {
 		aggregated(t)
 		restartControllers(t)
 	})
-	// Complaint 3: what the host does not serve is done without, and that can be seen.
-	t.Run("not for what the host does not serve", func(t *testing.T) {
-		port := servicePort(t)
-		plane.Halt(t, "kube-apiserver")
-		defer func() {
-			plane.Halt(t, "kube-apiserver")
-			plane.Resume(t, "kube-apiserver")
-			awaitHost(t)
-			restartControllers(t)
-		}()
-		plane.Resume(t, "kube-apiserver", "--disable-admission-plugins=MutatingAdmissionPolicy",
-			"--runtime-config=admissionregistration.k8s.io/v1/mutatingadmissionpolicies=false,admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings=false")
-		awaitHost(t)
-		r := start(t, "older-host", port)
-		aggregated(t)
-		if n := r.metric(t, `elasticweb_admission_plugin_off{plugin="MutatingAdmissionPolicy",reason="not_served"}`); n != 1 {
-			t.Errorf("the metric is %v", n)
-		}
-		w := create(t, plane.Web, web(plane.Namespace(t), "web"))
-		ready(t, r.web, w, 1)
-	})
+	t.Run("not for what the host does not serve", startsWithoutAnAPI)
 	t.Run("for etcd", func(t *testing.T) {
 		installAfresh(t)
 		e := newEtcd(t)
@@ -97,44 +77,68 @@ func TestTheStartWaits(t *testing.T) {
 		r.awaitReady(t)
 		t.Logf("ready %v after etcd", time.Since(begin).Round(10*time.Millisecond))
 	})
-	// Complaint 3: policies do not fail open for want of a right, and priority and fairness needs none.
-	t.Run("for a right", func(t *testing.T) {
-		const role = "elasticweb-apiserver"
-		rules, err := plane.Kube.RbacV1().ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
+	t.Run("for a right", startWaitsForARight)
+}
+
+// Complaint 3: what the host does not serve is done without, and that can be seen.
+func startsWithoutAnAPI(t *testing.T) {
+	port := servicePort(t)
+	plane.Halt(t, "kube-apiserver")
+	defer func() {
+		plane.Halt(t, "kube-apiserver")
+		plane.Resume(t, "kube-apiserver")
+		awaitHost(t)
+		restartControllers(t)
+	}()
+	plane.Resume(t, "kube-apiserver", "--disable-admission-plugins=MutatingAdmissionPolicy",
+		"--runtime-config=admissionregistration.k8s.io/v1/mutatingadmissionpolicies=false,admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings=false")
+	awaitHost(t)
+	r := start(t, "older-host", port)
+	aggregated(t)
+	if n := r.metric(t, `elasticweb_admission_plugin_off{plugin="MutatingAdmissionPolicy",reason="not_served"}`); n != 1 {
+		t.Errorf("the metric is %v", n)
+	}
+	w := create(t, plane.Web, web(plane.Namespace(t), "web"))
+	ready(t, r.web, w, 1)
+}
+
+// Complaint 3: policies do not fail open for want of a right, and priority and fairness needs none.
+func startWaitsForARight(t *testing.T) {
+	const role = "elasticweb-apiserver"
+	rules, err := plane.Kube.RbacV1().ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := rules.DeepCopy()
+	for i := range rules.Rules {
+		rule := &rules.Rules[i]
+		if rule.APIGroups[0] == "admissionregistration.k8s.io" {
+			rule.Resources = []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings"}
 		}
-		all := rules.DeepCopy()
-		for i := range rules.Rules {
-			rule := &rules.Rules[i]
-			if rule.APIGroups[0] == "admissionregistration.k8s.io" {
-				rule.Resources = []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings"}
-			}
-			if rule.APIGroups[0] == "flowcontrol.apiserver.k8s.io" {
-				rule.Resources = []string{"flowschemas"}
-			}
+		if rule.APIGroups[0] == "flowcontrol.apiserver.k8s.io" {
+			rule.Resources = []string{"flowschemas"}
 		}
-		if rules, err = plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), rules, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(500 * time.Millisecond)
-		r := launch(t, "forbidden", servicePort(t))
-		waits(t, r, "may not list mutatingadmissionpolicies.admissionregistration.k8s.io")
-		if !strings.Contains(r.text(t), "--disable-admission-plugins=MutatingAdmissionPolicy") {
-			t.Error("the way out is not named")
-		}
-		// Which is a way out.
-		other := launch(t, "without-policies", freePort(t), "--disable-admission-plugins=MutatingAdmissionPolicy")
-		other.awaitReady(t)
-		if n := other.metric(t, `elasticweb_admission_plugin_off{plugin="PriorityAndFairness",reason="forbidden"}`); n != 1 {
-			t.Errorf("the metric of priority and fairness is %v", n)
-		}
-		all.ResourceVersion = rules.ResourceVersion
-		if _, err := plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), all, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		r.awaitReady(t)
-	})
+	}
+	if rules, err = plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), rules, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	r := launch(t, "forbidden", servicePort(t))
+	waits(t, r, "may not list mutatingadmissionpolicies.admissionregistration.k8s.io")
+	if !strings.Contains(r.text(t), "--disable-admission-plugins=MutatingAdmissionPolicy") {
+		t.Error("the way out is not named")
+	}
+	// Which is a way out.
+	other := launch(t, "without-policies", freePort(t), "--disable-admission-plugins=MutatingAdmissionPolicy")
+	other.awaitReady(t)
+	if n := other.metric(t, `elasticweb_admission_plugin_off{plugin="PriorityAndFairness",reason="forbidden"}`); n != 1 {
+		t.Errorf("the metric of priority and fairness is %v", n)
+	}
+	all.ResourceVersion = rules.ResourceVersion
+	if _, err := plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), all, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitReady(t)
 }
 
 // restartControllers spares the tests that follow the back-off of the others who missed kube-apiserver.

@@ -12,22 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// EndContainers ends every process of the namespaces but the first, and us.
-func EndContainers() error {
-	// Of any other place it would be the end.
-	first, err := os.ReadFile("/proc/1/cmdline")
-	if err != nil {
-		return err
-	}
-	if words := strings.Split(string(first), "\x00"); os.Getppid() != 1 || len(words) < 2 || words[1] != InitCommand {
-		return errors.New("not in the namespaces of a Node")
-	}
-	if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("end containers: %w", err)
-	}
-	return nil
-}
-
 // Unmount takes away whatever is mounted below a folder, in use or not.
 func Unmount(folder string) error {
 	table, err := os.Open("/proc/self/mountinfo")

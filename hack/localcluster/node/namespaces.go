@@ -250,6 +250,22 @@ func setUpNetwork(address string) error {
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
 }
 
+// EndContainers ends every process of the namespaces but the first, and us.
+func EndContainers() error {
+	// Of any other place it would be the end.
+	first, err := os.ReadFile("/proc/1/cmdline")
+	if err != nil {
+		return err
+	}
+	if words := strings.Split(string(first), "\x00"); os.Getppid() != 1 || len(words) < 2 || words[1] != InitCommand {
+		return errors.New("not in the namespaces of a Node")
+	}
+	if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end containers: %w", err)
+	}
+	return nil
+}
+
 // removeCgroups takes away what kubelet leaves behind; whatever was in them has ended.
 func removeCgroups() {
 	deadline := time.Now().Add(5 * time.Second)
