@@ -22,7 +22,8 @@ export PATH=$GOBIN:$PATH
 # protoc knows folders, not modules: give it one tree in which import paths lead to the modules.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-moddir() { go list -m -f '{{.Dir}}' "$1"; }
+# On a new machine, a module that no generator is built of is not there yet.
+moddir() { go mod download "$1" && go list -m -f '{{.Dir}}' "$1"; }
 mkdir -p "$work/out" "$work/import/k8s.io" "$work/import/github.com/gogo"
 ln -s "$PWD" "$work/out/$module"
 ln -s "$(moddir k8s.io/apimachinery)" "$work/import/k8s.io/apimachinery"
@@ -77,3 +78,6 @@ client-gen --go-header-file $header --clientset-name versioned --prefers-protobu
 lister-gen --go-header-file $header --output-dir $generated/listers --output-pkg $module/$generated/listers $wire
 informer-gen --go-header-file $header --output-dir $generated/informers --output-pkg $module/$generated/informers \
   --versioned-clientset-package $module/$generated/clientset/versioned --listers-package $module/$generated/listers $wire
+
+echo "the reference of the API"
+go run ./hack/api-reference >docs/api.md

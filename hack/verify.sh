@@ -28,8 +28,8 @@ generated_files() {
   copy=$(mktemp -d) || return
   git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create --ignore-failed-read 2>/dev/null | tar --extract --directory "$copy"
   (cd "$copy" && hack/generate.sh >/dev/null) || echo "hack/generate.sh failed"
-  for folder in apis pkg/generated; do
-    diff --recursive --brief "$folder" "$copy/$folder" || true
+  for generated in apis pkg/generated docs/api.md; do
+    diff --recursive --brief "$generated" "$copy/$generated" || true
   done
   rm -rf "$copy"
 }

@@ -37,7 +37,7 @@ var rules = []struct {
 	{"pkg/apiserver", []string{"apis/", "pkg/"}},
 	{"pkg/options", []string{"apis/", "pkg/"}},
 	{"cmd/", []string{"pkg/options"}},
-	{"hack/", []string{"pkg/generated/"}},
+	{"hack/", []string{"apis/", "pkg/generated/"}},
 	{"test/", []string{"apis/", "pkg/", "test/cluster"}},
 }
 
