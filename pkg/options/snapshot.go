@@ -11,6 +11,9 @@ import (
 // revisionBump is far more than a cluster writes between two snapshots, and far less than there are revisions.
 const revisionBump = 1_000_000_000
 
+// standardStream, instead of the name of a file, is the standard output or input.
+const standardStream = "-"
+
 // newSnapshotCommand returns the commands that save and restore the data of the embedded etcd.
 func newSnapshotCommand() *cobra.Command {
 	snapshot := &cobra.Command{
@@ -21,9 +24,12 @@ func newSnapshotCommand() *cobra.Command {
 	dataDir := New().DataDir
 	save := &cobra.Command{
 		Use:   "save FILE",
-		Short: "Saves a snapshot of the embedded etcd, whether a server runs on it or not",
+		Short: "Saves a snapshot of the embedded etcd, whether a server runs on it or not (FILE -: to the standard output)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == standardStream {
+				return embedded.SaveTo(cmd.Context(), dataDir, cmd.OutOrStdout())
+			}
 			if err := embedded.Save(cmd.Context(), dataDir, args[0]); err != nil {
 				return err
 			}
@@ -39,13 +45,19 @@ func newSnapshotCommand() *cobra.Command {
 		Long: `Restores a snapshot into a new --data-dir, for the embedded etcd. With --name it makes
 the data-dir of that member of an external etcd cluster instead; the other flags have
 then the values that the member is started with. A server that finds older data than it
-has last used refuses to serve it, and says how to accept it.`,
+has last used refuses to serve it, and says how to accept it. FILE -: the standard input.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := embedded.Restore(dataDir, args[0], member, bump); err != nil {
+			var err error
+			if args[0] == standardStream {
+				err = embedded.RestoreFrom(dataDir, cmd.InOrStdin(), member, bump)
+			} else {
+				err = embedded.Restore(dataDir, args[0], member, bump)
+			}
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "Restored into", dataDir)
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Restored into", dataDir)
 			return err
 		},
 	}

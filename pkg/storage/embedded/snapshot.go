@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -42,6 +43,26 @@ func Save(ctx context.Context, dir, file string) error {
 	}
 	defer e.Close()
 	return save(ctx, e.Endpoint(), file)
+}
+
+// SaveTo writes a snapshot of the data in dir to w.
+func SaveTo(ctx context.Context, dir string, w io.Writer) (err error) {
+	folder, err := os.MkdirTemp(dir, "snapshot")
+	if err != nil {
+		return fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	file := filepath.Join(folder, "new"+snapshotSuffix)
+	if err := Save(ctx, dir, file); err != nil {
+		return err
+	}
+	saved, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = saved.Close() }()
+	_, err = io.Copy(w, saved)
+	return err
 }
 
 func save(ctx context.Context, endpoint, file string) error {
@@ -84,8 +105,8 @@ func Restore(dir, file string, member Member, bump uint64) error {
 			InitialAdvertisePeerURLs: urls(defaults.AdvertisePeerUrls), InitialClusterToken: defaults.InitialClusterToken,
 		}
 	}
-	if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s holds data already: a snapshot is restored into a new folder. Move the old one away first", target)
+	if err := vacant(target); err != nil {
+		return err
 	}
 	err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
 		SnapshotPath: file, OutputDataDir: target, Name: member.Name,
@@ -95,6 +116,38 @@ func Restore(dir, file string, member Member, bump uint64) error {
 	if err != nil {
 		// Half of the data would be taken for all of it.
 		return errors.Join(fmt.Errorf("restore %s: %w", file, err), os.RemoveAll(target))
+	}
+	return nil
+}
+
+// RestoreFrom restores the snapshot that r has, as Restore does.
+func RestoreFrom(dir string, r io.Reader, member Member, bump uint64) (err error) {
+	target := dir
+	if member.Name == "" {
+		target = dataDir(dir)
+	}
+	// Before it waits for a snapshot that is of no use.
+	if err := vacant(target); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
+	}
+	file, err := os.CreateTemp(filepath.Dir(dir), "snapshot*"+snapshotSuffix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
+	_, err = io.Copy(file, r)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return Restore(dir, file.Name(), member, bump)
+}
+
+func vacant(dir string) error {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s holds data already: a snapshot is restored into a new folder. Move the old one away first", dir)
 	}
 	return nil
 }

@@ -1,11 +1,14 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"k8s.io/component-base/metrics/testutil"
@@ -51,6 +54,36 @@ func TestASnapshotIsRestored(t *testing.T) {
 		}
 	}
 	if err := Restore(dir, file, Member{}, 0); err == nil || !strings.Contains(err.Error(), "holds data already") {
+		t.Errorf("into a folder with data: %v", err)
+	}
+}
+
+func TestASnapshotIsPiped(t *testing.T) {
+	dir, member := folder(t), Member{Name: "m", InitialCluster: "m=http://127.0.0.1:1", InitialAdvertisePeerURLs: "http://127.0.0.1:1"}
+	put(t, dir, "value")
+	var piped bytes.Buffer
+	if err := SaveTo(t.Context(), dir, &piped); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "snapshot*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	parent := t.TempDir()
+	restored := filepath.Join(parent, "new")
+	if err := RestoreFrom(restored, bytes.NewReader(piped.Bytes()[:piped.Len()-512]), member, 0); err == nil {
+		t.Error("a snapshot without its end was restored")
+	}
+	if left, _ := os.ReadDir(parent); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := RestoreFrom(restored, &piped, member, 0); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(parent); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	// A member that is started once more does not wait for another one.
+	if err := RestoreFrom(restored, iotest.ErrReader(errors.New("it was read")), member, 0); err == nil || !strings.Contains(err.Error(), "holds data already") {
 		t.Errorf("into a folder with data: %v", err)
 	}
 }
