@@ -42,6 +42,7 @@ type Companion interface {
 // NewGenericConfig returns the configuration of a generic server that serves and documents our types.
 func NewGenericConfig() *genericapiserver.RecommendedConfig {
 	config := genericapiserver.NewRecommendedConfig(Codecs)
+	config.BuildHandlerChainFunc = buildHandlerChain
 	namer := openapi.NewDefinitionNamer(Scheme)
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(generatedopenapi.GetOpenAPIDefinitions, namer)
 	config.OpenAPIConfig.Info.Title = "ElasticWeb"

@@ -1,0 +1,78 @@
+package apiserver
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestConnectionsAreHandedOver(t *testing.T) {
+	stopping := make(chan struct{})
+	handler := withHandover(http.NotFoundHandler(), stopping, 0)
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	reused := func() (reused bool) {
+		t.Helper()
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }})
+		return get(ctx, t, server) && reused
+	}
+	reused()
+	if !reused() {
+		t.Fatal("a new connection for each request")
+	}
+	close(stopping)
+	deadline := time.Now().Add(time.Minute)
+	for reused() {
+		if time.Now().After(deadline) {
+			t.Fatal("still on the connection of before")
+		}
+	}
+}
+
+func get(ctx context.Context, t *testing.T, server *httptest.Server) bool {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, err = io.Copy(io.Discard, response.Body)
+	return err == nil && response.ProtoMajor == 2
+}
+
+// As long as the address may be in the Service, a new connection would only lead here again.
+func TestTheHandoverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopping := make(chan struct{})
+		handler := withHandover(http.NotFoundHandler(), stopping, 5*time.Second)
+		closes := func() bool {
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
+			return answer.Header().Get("Connection") == "close"
+		}
+		time.Sleep(time.Hour)
+		if closes() {
+			t.Error("closed before the stop")
+		}
+		close(stopping)
+		time.Sleep(5*time.Second - 1)
+		if closes() {
+			t.Error("closed at once")
+		}
+		time.Sleep(2)
+		if !closes() {
+			t.Error("not closed")
+		}
+	})
+}
