@@ -79,10 +79,18 @@ func TestReadyIsNeverSaidTooSoon(t *testing.T) {
 	}
 	var reading sync.WaitGroup
 	var current atomic.Int32
+	var stopped atomic.Bool
 	reading.Go(func() {
+		begin := time.Now()
+		defer func() {
+			if !stopped.Load() {
+				t.Errorf("the watch ended by itself, %s after it had begun", time.Since(begin))
+			}
+		}()
 		for event := range watch.ResultChan() {
 			web, ok := event.Object.(*v1.ElasticWeb)
 			if !ok {
+				t.Errorf("the watch says %s %+v", event.Type, event.Object)
 				continue
 			}
 			isReady := apimeta.IsStatusConditionTrue(web.Status.Conditions, v1.ConditionReady) && web.Status.ObservedGeneration == web.Generation
@@ -114,6 +122,7 @@ func TestReadyIsNeverSaidTooSoon(t *testing.T) {
 	}
 	// The last of them may still be on its way.
 	eventually(t, "Ready to be seen 6 times", func(context.Context) (bool, string) { return current.Load() >= 6, fmt.Sprint(current.Load()) })
+	stopped.Store(true)
 	watch.Stop()
 	reading.Wait()
 }
