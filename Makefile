@@ -32,7 +32,7 @@ run: build ## show the sample at work on a local Kubernetes, until Ctrl-C (ONCE=
 	@bin/localcluster run $(if $(filter-out 0,$(ONCE)),--once) $(if $(CLUSTER),--cluster=$(CLUSTER)) $(if $(ADVERTISE_ADDRESS),--advertise-address=$(ADVERTISE_ADDRESS))
 
 # What a real Node runs: bin/images has its images.
-node_images := pause elasticweb-apiserver web-v1 web-v2
+node_images := coredns etcd pause elasticweb-apiserver web-v1 web-v2
 node_files := bin/localnode $(node_images:%=bin/images/%.tar)
 node_flags := --node=real $(node_images:%=--image=bin/images/%.tar)
 
@@ -62,9 +62,14 @@ bin/localnode: $(call sources,hack/localcluster,hack/localcluster/)
 	@echo "==> bin/localnode (kubelet, kube-proxy)"
 	@hack/build.sh hack/localcluster/localnode $@ "$(kubernetes_ldflags)"
 
-bin/images/pause.tar: $(call sources,hack/localcluster/pause,hack/localcluster/) bin/image
-	@hack/build.sh hack/localcluster/pause bin/pause "-s -w"
-	@mkdir -p bin/images && bin/image --output=$@ localhost/pause:local linux/$(goarch)=bin/pause
+# Images of programs that others publish, too.
+programs := coredns etcd pause
+$(programs:%=bin/images/%.tar): bin/images/%.tar: $(call sources,$(programs:%=hack/localcluster/%),hack/localcluster/) bin/image
+	@mkdir -p bin/images
+	@hack/build.sh hack/localcluster/$* bin/images/$* "-s -w"
+	@bin/image --output=$@ $(image_flags) localhost/$*:local linux/$(goarch)=bin/images/$*
+# As in etcd's own.
+bin/images/etcd.tar: image_flags := --path=/usr/local/bin/etcd
 
 bin/web: $(call sources,test/node/web,)
 	@hack/build.sh test/node/web $@ "-s -w"

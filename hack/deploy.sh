@@ -40,9 +40,13 @@ image() {
 }
 
 up() {
-  local rendered
+  local rendered runs
   [[ -n $1 ]] || fail 'IMG is missing: make deploy IMG=registry.example.com/elasticweb-apiserver:v1'
   rendered=$(manifests "$1" "$2")
+  # Both would serve the same API from two storages.
+  runs=$(workload)
+  [[ -z $runs ]] || grep -qix "kind: ${runs%%.*}" <<<"$rendered" ||
+    fail "the cluster runs $runs, which OVERLAY=$2 has not: see docs/operating.md for how its data gets from one to the other"
   k apply -f - <<<"$rendered"
   k rollout status -n elasticweb-system "$(workload)" --timeout=$limit || {
     k get -n elasticweb-system pods,persistentvolumeclaims,events >&2

@@ -34,7 +34,7 @@ func startRealCluster(ctx context.Context, o options, state *stateFolder, say fu
 		}
 	}()
 	begin := time.Now()
-	say("==> containerd, kubelet, kube-proxy, kube-controller-manager, kube-scheduler")
+	say("==> containerd, kubelet, kube-proxy, kube-controller-manager, kube-scheduler, CoreDNS")
 	kubelet, proxy, clientCA := p.NodeKubeconfigs()
 	if err := node.Start(ctx, node.Config{
 		Group: p.Group, State: state.path, Binary: programs, Address: address,
@@ -46,6 +46,9 @@ func startRealCluster(ctx context.Context, o options, state *stateFolder, say fu
 		return nil, nil, err
 	}
 	if err := p.StartControllers(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := c.offerNames(ctx); err != nil {
 		return nil, nil, err
 	}
 	say("    ready after %s; the Node is at %s", since(begin), address)

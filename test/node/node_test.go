@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flags := []string{"--node=real", "--without-server", "--node-binary=" + filepath.Join(cluster.Root, "bin", "localnode")}
-	for _, image := range []string{"pause", "elasticweb-apiserver", "web-v1", "web-v2"} {
+	for _, image := range []string{"coredns", "etcd", "pause", "elasticweb-apiserver", "web-v1", "web-v2"} {
 		flags = append(flags, "--image="+filepath.Join(cluster.Root, "bin", "images", image+".tar"))
 	}
 	os.Exit(cluster.Run(m, func(c *cluster.Cluster) {
@@ -70,10 +70,10 @@ func makeTarget(t testing.TB, arguments ...string) (output string, err error) {
 }
 
 // deploy deploys the server from the manifests.
-func deploy(t testing.TB) {
+func deploy(t testing.TB, variables ...string) {
 	t.Helper()
 	begin := time.Now()
-	if output, err := makeTarget(t, "deploy", "IMG="+serverImage); err != nil {
+	if output, err := makeTarget(t, append([]string{"deploy", "IMG=" + serverImage}, variables...)...); err != nil {
 		t.Fatalf("make deploy: %v\n%s\n%s", err, output, node.Kubectl(t, "get", "events,pods", "-n", "elasticweb-system"))
 	}
 	t.Logf("deployed after %v", time.Since(begin).Round(100*time.Millisecond))

@@ -29,7 +29,7 @@ func main() {
 
 func command() *cobra.Command {
 	var env []string
-	var output, user string
+	var output, path, user string
 	var push bool
 	cmd := &cobra.Command{
 		Use:   "image NAME:TAG PLATFORM=BINARY…",
@@ -43,7 +43,7 @@ func command() *cobra.Command {
 			var images []v1.Image
 			for _, argument := range args[1:] {
 				platform, binary, _ := strings.Cut(argument, "=")
-				image, err := ociimage.New(ociimage.Config{Binary: binary, Platform: platform, Env: env, User: user})
+				image, err := ociimage.New(ociimage.Config{Binary: binary, Platform: platform, Path: path, Env: env, User: user})
 				if err != nil {
 					return err
 				}
@@ -68,6 +68,7 @@ func command() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&env, "env", nil, "a variable of the environment, name=value")
+	cmd.Flags().StringVar(&path, "path", "", "where the binary is in the image (default: its name, at the top)")
 	cmd.Flags().StringVar(&user, "user", "", "who runs it, by number (default 65532:65532)")
 	cmd.Flags().StringVar(&output, "output", "image.tar", "the archive to write")
 	cmd.Flags().BoolVar(&push, "push", false, "push it, too, with the credentials of docker's configuration")

@@ -24,6 +24,8 @@ const nonroot = "65532:65532"
 type Config struct {
 	// Binary is the file with the static binary that the image runs, and Platform what it is compiled for, such as linux/amd64.
 	Binary, Platform string
+	// Path is where it is in the image. Default: its name, at the top.
+	Path string
 	// Env are variables of the environment, name=value.
 	Env []string
 	// User is who runs it, by number. Default: 65532:65532, nobody.
@@ -44,7 +46,10 @@ func New(c Config) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("modules of %s: %w", c.Binary, err)
 	}
-	entry := "/" + path.Base(c.Binary)
+	entry := c.Path
+	if entry == "" {
+		entry = "/" + path.Base(c.Binary)
+	}
 	content, err := archive(
 		file{strings.TrimPrefix(entry, "/"), 0o755, binary},
 		file{"sbom.cdx.json", 0o644, modules},
