@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -90,7 +91,9 @@ func TestReadyIsNeverSaidTooSoon(t *testing.T) {
 		for event := range watch.ResultChan() {
 			web, ok := event.Object.(*v1.ElasticWeb)
 			if !ok {
-				t.Errorf("the watch says %s %+v", event.Type, event.Object)
+				if !stopped.Load() {
+					t.Errorf("the watch says %s %+v", event.Type, event.Object)
+				}
 				continue
 			}
 			isReady := apimeta.IsStatusConditionTrue(web.Status.Conditions, v1.ConditionReady) && web.Status.ObservedGeneration == web.Generation

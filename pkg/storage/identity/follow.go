@@ -32,13 +32,15 @@ func (g *Guard) Run(ctx context.Context) error {
 
 	said := ""
 	for {
-		err := g.Verify(ctx)
+		// Reason to doubt or not: the copy may have risen.
+		looked := g.Confirm(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if g.exchanged() {
 			return ErrExchanged
 		}
+		err := g.Verified()
 		// Once for each thing that is wrong.
 		if err != nil && err.Error() != said {
 			logger.Error(err, "Nothing is served")
@@ -46,9 +48,11 @@ func (g *Guard) Run(ctx context.Context) error {
 			logger.Info("The storage is the right one")
 		}
 		said = ""
-		var again <-chan time.Time
 		if err != nil {
 			said = err.Error()
+		}
+		var again <-chan time.Time
+		if looked != nil {
 			again = time.After(recheckPeriod)
 		}
 		select {

@@ -138,8 +138,12 @@ func (g *Guard) learn(configMap *corev1.ConfigMap) error {
 			g.number = 0
 		}
 		g.copied = copied
-		// With what is known of the storage it may be right, or wrong, now.
-		if g.refusal != nil || disagreement(g.found, copied) != "" {
+		switch {
+		case g.refusal == nil && copied.ID == g.found.ID:
+			// The leader lets it rise, every few seconds while objects come and go. Watches need not end for that.
+			signal(g.suspected)
+		case g.refusal != nil || disagreement(g.found, copied) != "":
+			// With what is known of the storage it may be right, or wrong, now.
 			g.suspect()
 		}
 	}
@@ -264,6 +268,8 @@ func (g *Guard) Confirm(ctx context.Context) error {
 func (g *Guard) look(ctx context.Context) error {
 	g.mu.Lock()
 	answers := g.suspicions
+	// Before the storage is read: there the number rises first, so it has at least this one.
+	copied := g.known()
 	g.mu.Unlock()
 	stored, response, err := g.read(ctx)
 
@@ -274,7 +280,6 @@ func (g *Guard) look(ctx context.Context) error {
 		return g.unknown
 	}
 	g.unknown, g.found = nil, stored
-	copied := g.known()
 	if reason := disagreement(stored, copied); reason != "" {
 		refusal := &Refusal{Reason: reason, Stored: stored, Copied: copied, configMap: g.location()}
 		if g.refusal == nil || *g.refusal != *refusal {

@@ -100,6 +100,16 @@ func (i *installation) configMap(t *testing.T) *corev1.ConfigMap {
 	return found
 }
 
+// copy changes the copy.
+func (i *installation) copy(t *testing.T, identity string) {
+	t.Helper()
+	current := i.configMap(t)
+	current.Data[dataKey] = identity
+	if _, err := i.host.CoreV1().ConfigMaps("system").Update(t.Context(), current, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (i *installation) copied(t *testing.T) string { return i.configMap(t).Data[dataKey] }
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -266,6 +276,82 @@ func TestWatchesEndWhenThereIsADoubt(t *testing.T) {
 	if _, err := storage.Watch(t.Context(), "/", apistorage.ListOptions{}); !apierrors.IsServiceUnavailable(err) {
 		t.Errorf("a new watch: %v", err)
 	}
+}
+
+// While objects come and go the number rises every few seconds, in the storage first: that ends no watch. A copy that rises alone is
+// that of another storage.
+func TestARiseIsNoDoubt(t *testing.T) {
+	i := newInstallation(t)
+	i.store(t, "abc/7")
+	guard := i.begin(t)
+	go func() { _ = guard.Run(t.Context()) }()
+	inner := watch.NewFake()
+	storage := &guarded{Interface: watchOnly{inner: inner}, guard: guard}
+	watched, err := storage.Watch(t.Context(), "/", apistorage.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.store(t, "abc/8")
+	i.copy(t, "abc/8")
+	eventually(t, "the storage is looked at", func() bool {
+		guard.mu.Lock()
+		defer guard.mu.Unlock()
+		return guard.found.Number == 8
+	})
+	go inner.Modify(&corev1.Pod{})
+	if _, open := <-watched.ResultChan(); !open {
+		t.Fatal("the watch has ended")
+	}
+	i.copy(t, "abc/9")
+	if _, open := <-watched.ResultChan(); open {
+		t.Error("an event of a storage that is older than the copy")
+	}
+	if err := guard.Verify(t.Context()); err == nil || !strings.Contains(err.Error(), "older") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// The number rises, and the copy with it, while an answer of the storage is on its way: it is not older for that.
+func TestARiseDuringALookIsNoRollback(t *testing.T) {
+	i := newInstallation(t)
+	i.store(t, "abc/7")
+	client, err := clientv3.New(clientv3.Config{Endpoints: i.config.Etcd.Endpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	other := i.config.Etcd
+	i.config.Etcd = client
+	guard := i.begin(t)
+	i.config.Etcd = other
+	risen := Identity{ID: "abc", Number: 7}
+	client.KV = &delayed{KV: client.KV, afterGet: func() {
+		risen.Number++
+		i.store(t, risen.String())
+		i.copy(t, risen.String())
+		if err := guard.learn(i.configMap(t)); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := guard.Confirm(t.Context()); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	steward := &Steward{Guard: guard, Host: i.host, copied: guard.newInformer(i.host)}
+	if err := steward.raise(t.Context()); err == nil || !strings.Contains(err.Error(), "by somebody else") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// delayed lets something happen between the answer of etcd and its arrival.
+type delayed struct {
+	clientv3.KV
+	afterGet func()
+}
+
+func (d *delayed) Get(ctx context.Context, key string, options ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	response, err := d.KV.Get(ctx, key, options...)
+	d.afterGet()
+	return response, err
 }
 
 // A new connection to the right storage is no reason to refuse a watch that begins just then.

@@ -164,6 +164,9 @@ func (s *Steward) raise(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	s.Guard.mu.Lock()
+	known := s.Guard.known()
+	s.Guard.mu.Unlock()
 	stored, response, err := s.Guard.read(ctx)
 	if err != nil {
 		return err
@@ -172,10 +175,7 @@ func (s *Steward) raise(ctx context.Context) error {
 		s.Guard.Suspect()
 		return errors.New("the identity has gone from the storage")
 	}
-	s.Guard.mu.Lock()
-	reason := disagreement(stored, s.Guard.known())
-	s.Guard.mu.Unlock()
-	if reason != "" {
+	if reason := disagreement(stored, known); reason != "" {
 		// Exchanged since it was verified: what is there must not become the copy.
 		s.Guard.Suspect()
 		return errors.New(reason)
