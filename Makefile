@@ -121,7 +121,7 @@ test-integration: ## run the tests of the server in process, on its embedded etc
 
 .PHONY: test-e2e
 test-e2e: build ## run the end-to-end tests, each package on a local Kubernetes of its own
-	go test -count=1 -p 1 -timeout 20m -v ./test/e2e/... ./test/fault/...
+	go test -count=1 -p 1 -timeout 20m -v ./test/e2e/... ./test/upgrade/... ./test/fault/...
 
 .PHONY: test-node
 test-node: build $(node_files) ## run the tests on a real Node, with real containers (needs root; installs packages on Debian)
@@ -130,11 +130,16 @@ test-node: build $(node_files) ## run the tests on a real Node, with real contai
 
 # Three releases back: the oldest that is supported beside this one.
 OLDER_KUBECTL := v0.34.11
+# What was submitted last before this release was begun.
+OLDER_SERVER := 77d1b75
 FUZZ_TIME ?= 5m
 
 .PHONY: test-long
-test-long: build ## run the long forms: faults, fuzzing (FUZZ_TIME=5m each), the image made twice, and kubectl of an older release
-	LONG=1 go test -count=1 -timeout 45m -v ./test/fault/...
+test-long: build $(node_files) ## run the long forms: faults, two replicas on a real Node (root), fuzzing (FUZZ_TIME=5m each), the image made twice, kubectl and server of older releases
+	hack/older-server.sh $(OLDER_SERVER) bin/elasticweb-apiserver-older
+	LONG=1 OLDER_SERVER=$(CURDIR)/bin/elasticweb-apiserver-older go test -count=1 -timeout 45m -v ./test/fault/...
+	@hack/node-packages.sh
+	LONG=1 go test -count=1 -timeout 15m -v ./test/node/... -run Replicas
 	go test ./pkg/capacity -run '^$$' -fuzz FuzzScaleReadsBack -fuzztime $(FUZZ_TIME)
 	go test ./pkg/workload -run '^$$' -fuzz FuzzOverlay -fuzztime $(FUZZ_TIME)
 	go test ./apis/elasticweb/install -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_TIME)

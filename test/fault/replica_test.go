@@ -102,6 +102,12 @@ func start(t testing.TB, name string, port int, flags ...string) *replica {
 // launch starts a replica, and does not wait for it.
 func launch(t testing.TB, name string, port int, flags ...string) *replica {
 	t.Helper()
+	return launchBinary(t, filepath.Join(cluster.Root, "bin", "elasticweb-apiserver"), name, port, flags...)
+}
+
+// launchBinary is launch, of any release.
+func launchBinary(t testing.TB, binary, name string, port int, flags ...string) *replica {
+	t.Helper()
 	admin, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +119,7 @@ func launch(t testing.TB, name string, port int, flags ...string) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := filepath.Abs(filepath.Join(cluster.Root, "bin", "elasticweb-apiserver"))
+	server, err := filepath.Abs(binary)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,155 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"elasticweb.example.com/test/cluster"
+)
+
+const server = "elasticweb-apiserver"
+
+var plane *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(cluster.Run(m, func(c *cluster.Cluster) { plane = c }))
+}
+
+// releases are the folders of testdata.
+func releases(t *testing.T) []string {
+	t.Helper()
+	folders, err := filepath.Glob("testdata/issue-*")
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no testdata: %v", err)
+	}
+	return folders
+}
+
+// A server of today begins with the data of yesterday: each object is as it was served, under its UID, and is reconciled.
+func TestWhatEarlierReleasesStoredIsServed(t *testing.T) {
+	plane.Kubectl(t, "create", "namespace", "dev")
+	for _, folder := range releases(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			beginWith(t, filepath.Join(folder, "snapshot.db"))
+			before := objects(t, folder)
+			for i := range before {
+				was := &before[i]
+				compare(t, was)
+				plane.Kubectl(t, "wait", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--for=condition=Ready", "--timeout=60s")
+				plane.Kubectl(t, "patch", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--type=merge", "-p", `{"spec":{"totalQPS":1600}}`)
+				plane.Kubectl(t, "wait", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--for=condition=Ready", "--timeout=60s")
+				// The next release has a namesake of it.
+				plane.Kubectl(t, "delete", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--cascade=foreground", "--timeout=60s")
+			}
+			if len(before) == 0 {
+				t.Error("no objects")
+			}
+		})
+	}
+}
+
+// beginWith starts the server anew, with the data of a snapshot, as in a cluster in which it never ran.
+func beginWith(t *testing.T, snapshot string) {
+	t.Helper()
+	plane.Halt(t, server)
+	data := filepath.Join(plane.State, server)
+	cluster.Eventually(t, "the server to have ended", func(ctx context.Context) (bool, string) {
+		// It holds the folder until then.
+		_ = os.RemoveAll(data)
+		output, err := exec.CommandContext(ctx, filepath.Join(cluster.Root, "bin", server), "snapshot", "restore", snapshot, "--data-dir="+data).CombinedOutput()
+		return err == nil, string(output)
+	})
+	if err := plane.Kube.CoreV1().ConfigMaps("elasticweb-system").Delete(t.Context(), server+"-storage", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	plane.Resume(t, server)
+	cluster.Eventually(t, "the server to serve", func(ctx context.Context) (bool, string) {
+		_, err := plane.Web.ElasticwebV1().ElasticWebs("dev").List(ctx, metav1.ListOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
+// objects are those that the release served.
+func objects(t *testing.T, folder string) []unstructured.Unstructured {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "objects.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct{ Items []unstructured.Unstructured }
+	if err := yaml.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// compare looks at what the object is now. Fields may have been added since; none is lost, and none has another value.
+func compare(t *testing.T, was *unstructured.Unstructured) {
+	t.Helper()
+	var now unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(plane.Kubectl(t, "get", "ew/"+was.GetName(), "-n", was.GetNamespace(), "-o", "yaml", "--show-managed-fields")), &now); err != nil {
+		t.Fatal(err)
+	}
+	if was.GetUID() != now.GetUID() || was.GetGeneration() != now.GetGeneration() || !was.GetCreationTimestamp().Time.Equal(now.GetCreationTimestamp().Time) {
+		t.Errorf("%s: UID %s, generation %d; was %s, %d", was.GetName(), now.GetUID(), now.GetGeneration(), was.GetUID(), was.GetGeneration())
+	}
+	for _, part := range []string{"spec", "metadata.labels", "metadata.annotations"} {
+		path := strings.Split(part, ".")
+		before, _, _ := unstructured.NestedFieldNoCopy(was.Object, path...)
+		after, _, _ := unstructured.NestedFieldNoCopy(now.Object, path...)
+		if missing := lost(part, before, after); missing != "" {
+			t.Errorf("%s: %s", was.GetName(), missing)
+		}
+	}
+}
+
+// lost says what is not in after as it was before.
+func lost(path string, before, after any) string {
+	fields, ok := before.(map[string]any)
+	if !ok {
+		if !reflect.DeepEqual(before, after) {
+			return fmt.Sprintf("%s was %v, and is %v", path, before, after)
+		}
+		return ""
+	}
+	now, _ := after.(map[string]any)
+	for name, value := range fields {
+		if missing := lost(path+"."+name, value, now[name]); missing != "" {
+			return missing
+		}
+	}
+	return ""
+}
+
+// The manifests of today replace those of yesterday, without anything to be deleted by hand first.
+func TestEarlierManifestsAreReplaced(t *testing.T) {
+	for _, folder := range releases(t) {
+		for _, overlay := range []string{"registration", "base", "ha"} {
+			file := filepath.Join(folder, overlay+".yaml")
+			if _, err := os.Stat(file); err != nil {
+				continue
+			}
+			t.Run(filepath.Base(folder)+"/"+overlay, func(t *testing.T) {
+				plane.Kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", file)
+				today := plane.Kubectl(t, "kustomize", filepath.Join(cluster.Root, "artifacts", "deploy", overlay))
+				if output, errors, err := plane.TryKubectl(t, today, "apply", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+					t.Fatalf("%v\n%s%s", err, output, errors)
+				}
+				if output, errors, err := plane.TryKubectl(t, today, "diff", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+					t.Errorf("kubectl diff: %v\n%s%s", err, output, errors)
+				}
+			})
+		}
+	}
+}
