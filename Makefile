@@ -139,7 +139,7 @@ test-long: build $(node_files) ## run the long forms: faults, two replicas on a 
 	hack/older-server.sh $(OLDER_SERVER) bin/elasticweb-apiserver-older
 	LONG=1 OLDER_SERVER=$(CURDIR)/bin/elasticweb-apiserver-older go test -count=1 -timeout 45m -v ./test/fault/...
 	@hack/node-packages.sh
-	LONG=1 go test -count=1 -timeout 15m -v ./test/node/... -run Replicas
+	LONG=1 go test -count=1 -timeout 15m -v ./test/node/... -run 'Replicas|Backup'
 	go test ./pkg/capacity -run '^$$' -fuzz FuzzScaleReadsBack -fuzztime $(FUZZ_TIME)
 	go test ./pkg/workload -run '^$$' -fuzz FuzzOverlay -fuzztime $(FUZZ_TIME)
 	go test ./apis/elasticweb/install -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZ_TIME)

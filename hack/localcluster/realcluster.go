@@ -14,7 +14,7 @@ import (
 )
 
 // volumes is how many PersistentVolumes the Node has to give away.
-const volumes = 8
+const volumes = 20
 
 // startRealCluster returns when the cluster can run Pods on a real Node, and kubectl get ew works, unless nothing of ours is to be in
 // it. On an error nothing is left running.

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -21,22 +22,40 @@ func newSnapshotCommand() *cobra.Command {
 		Short: "Saves and restores the data of the embedded etcd",
 		Args:  cobra.NoArgs,
 	}
-	dataDir := New().DataDir
+	o := New()
 	save := &cobra.Command{
 		Use:   "save FILE",
-		Short: "Saves a snapshot of the embedded etcd, whether a server runs on it or not (FILE -: to the standard output)",
-		Args:  cobra.ExactArgs(1),
+		Short: "Saves a snapshot of the embedded etcd, whether a server runs on it or not, or of the etcd at --etcd-servers",
+		Long: `Saves a snapshot of the embedded etcd, whether a server runs on it or not, or of the
+etcd at --etcd-servers. FILE -: the standard output.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] == standardStream {
-				return embedded.SaveTo(cmd.Context(), dataDir, cmd.OutOrStdout())
+			external := len(o.Etcd.StorageConfig.Transport.ServerList) > 0
+			switch {
+			case external && args[0] != standardStream:
+				return errors.New("with --etcd-servers FILE must be -")
+			case external:
+				client, err := o.etcdClient()
+				if err != nil {
+					return err
+				}
+				defer func() { _ = client.Close() }()
+				return embedded.Stream(cmd.Context(), client, cmd.OutOrStdout())
+			case args[0] == standardStream:
+				return embedded.SaveTo(cmd.Context(), o.DataDir, cmd.OutOrStdout())
 			}
-			if err := embedded.Save(cmd.Context(), dataDir, args[0]); err != nil {
+			if err := embedded.Save(cmd.Context(), o.DataDir, args[0]); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "Saved", args[0])
 			return err
 		},
 	}
+	etcd := &o.Etcd.StorageConfig.Transport
+	save.Flags().StringSliceVar(&etcd.ServerList, "etcd-servers", nil, "The members of an etcd cluster, of which the first that answers is asked.")
+	save.Flags().StringVar(&etcd.TrustedCAFile, "etcd-cafile", "", "The authority of its certificates.")
+	save.Flags().StringVar(&etcd.CertFile, "etcd-certfile", "", "The client certificate for it.")
+	save.Flags().StringVar(&etcd.KeyFile, "etcd-keyfile", "", "The key of the client certificate.")
 	var member embedded.Member
 	bump := uint64(revisionBump)
 	restore := &cobra.Command{
@@ -50,19 +69,19 @@ has last used refuses to serve it, and says how to accept it. FILE -: the standa
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if args[0] == standardStream {
-				err = embedded.RestoreFrom(dataDir, cmd.InOrStdin(), member, bump)
+				err = embedded.RestoreFrom(o.DataDir, cmd.InOrStdin(), member, bump)
 			} else {
-				err = embedded.Restore(dataDir, args[0], member, bump)
+				err = embedded.Restore(o.DataDir, args[0], member, bump)
 			}
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Restored into", dataDir)
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Restored into", o.DataDir)
 			return err
 		},
 	}
 	for _, cmd := range []*cobra.Command{save, restore} {
-		cmd.Flags().StringVar(&dataDir, "data-dir", dataDir, "The folder of the embedded etcd.")
+		cmd.Flags().StringVar(&o.DataDir, "data-dir", o.DataDir, "The folder of the embedded etcd.")
 		cmd.SilenceUsage = true
 	}
 	restore.Flags().Uint64Var(&bump, "bump-revision", bump,

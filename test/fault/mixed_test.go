@@ -46,8 +46,8 @@ func TestTwoReleasesSideBySide(t *testing.T) {
 
 	newer.stop()
 	awaitLeader(t, older)
-	demand(t, older.web, first, 100)
-	ready(t, older.web, first, 1)
+	demand(t, older.web, first, 400)
+	ready(t, older.web, first, 4)
 	unharmed(t, ns, before, "back with the older one")
 }
 

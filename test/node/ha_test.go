@@ -22,7 +22,7 @@ import (
 // Two replicas on an etcd cluster of three members with TLS, all from the manifests, while clients read, write and watch through the
 // aggregation layer.
 func TestTwoReplicas(t *testing.T) {
-	t.Cleanup(func() { undeployBoth(t) })
+	cleanUpBoth(t)
 	deployEtcd(t)
 	deploy(t, "OVERLAY=ha")
 	rounds := 1
@@ -36,15 +36,18 @@ func TestTwoReplicas(t *testing.T) {
 	t.Run("of which the leader is killed", func(t *testing.T) { c.leaderIsKilled(t) })
 	t.Run("on an etcd of which the leader is killed", func(t *testing.T) { c.memberIsKilled(t) })
 	c.finish(t)
+	c.isBackedUp(t)
 }
 
 var long = os.Getenv("LONG") != ""
 
 var etcdFolder = filepath.Join(cluster.Root, "artifacts", "deploy", "etcd")
 
-func undeployBoth(t *testing.T) {
-	undeploy(t, "OVERLAY=ha")
-	node.Kubectl(t, "delete", "-k", etcdFolder, "--timeout=60s")
+// cleanUpBoth takes out the server and its etcd when the test has ended, each whatever becomes of the other.
+func cleanUpBoth(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { node.Kubectl(t, "delete", "--ignore-not-found", "-k", etcdFolder, "--timeout=60s") })
+	t.Cleanup(func() { undeploy(t, "OVERLAY=ha") })
 }
 
 // deployEtcd does what docs/operating.md says.
@@ -52,7 +55,7 @@ func deployEtcd(t *testing.T) {
 	t.Helper()
 	begin := time.Now()
 	makeCertificates(t)
-	apply(t, etcdManifests(t, etcdFolder))
+	apply(t, withOurImages(t, etcdFolder))
 	etcdIsReady(t)
 	t.Logf("etcd is ready after %v", time.Since(begin).Round(100*time.Millisecond))
 }
@@ -60,63 +63,6 @@ func deployEtcd(t *testing.T) {
 func etcdIsReady(t *testing.T) {
 	t.Helper()
 	node.Kubectl(t, "rollout", "status", "-n", "elasticweb-etcd", "statefulset/elasticweb-etcd", "--timeout=60s")
-}
-
-// From one replica with an embedded etcd to two with one that they share, the way that docs/operating.md describes, while the service is used.
-func TestGrowingToTwoReplicas(t *testing.T) {
-	if !long {
-		t.Skip("long form only")
-	}
-	t.Cleanup(func() { undeployBoth(t) })
-	deploy(t)
-	ns := node.Namespace(t)
-	apply(t, sample(t, ns))
-	awaitReady(t, ns, "elasticweb-sample")
-	awaitAnswer(t, 30003)
-	used := useIt(t, 30003)
-	before := node.Kubectl(t, "get", "ew,deployments,services,pods", "-n", ns, "-o", "jsonpath={.items[*].metadata.uid}")
-
-	makeCertificates(t)
-	freeze := filepath.Join(cluster.Root, "artifacts", "deploy", "freeze.yaml")
-	node.Kubectl(t, "apply", "-f", freeze)
-	cluster.Eventually(t, "writes to be refused", func(context.Context) (bool, string) {
-		_, errors, err := node.TryKubectl(t, "", "annotate", "ew", "-n", ns, "elasticweb-sample", "a=b", "--dry-run=server")
-		return err != nil && strings.Contains(errors, "being moved to another storage"), errors
-	})
-	// The identity of the storage follows within ten seconds.
-	time.Sleep(15 * time.Second)
-	snapshot := node.Kubectl(t, "exec", "-n", "elasticweb-system", "elasticweb-apiserver-0", "--", "/elasticweb-apiserver", "snapshot", "save", "-", "--data-dir=/var/lib/elasticweb-apiserver/data")
-	if output, err := makeTarget(t, "deploy", "IMG="+serverImage, "OVERLAY=ha"); err == nil || !strings.Contains(output, "docs/operating.md") {
-		t.Errorf("two servers on two storages: %v\n%s", err, output)
-	}
-	node.Kubectl(t, "delete", "statefulset", "-n", "elasticweb-system", "elasticweb-apiserver", "--cascade=foreground", "--timeout=60s")
-	apply(t, etcdManifests(t, etcdFolder+"-restore"))
-	for i := range 3 {
-		member := fmt.Sprintf("elasticweb-etcd-%d", i)
-		cluster.Eventually(t, member+" to wait for its snapshot", func(context.Context) (bool, string) {
-			now, errors, _ := node.TryKubectl(t, "", "get", "pod", "-n", "elasticweb-etcd", member, "-o", "jsonpath={.status.initContainerStatuses[0].state}")
-			return strings.Contains(now, "running"), now + errors
-		})
-		if output, errors, err := node.TryKubectl(t, snapshot, "attach", "-n", "elasticweb-etcd", member, "-c", "restore", "-i"); err != nil {
-			t.Fatalf("%v\n%s%s", err, output, errors)
-		}
-	}
-	etcdIsReady(t)
-	deploy(t, "OVERLAY=ha")
-	apply(t, etcdManifests(t, etcdFolder))
-	etcdIsReady(t)
-	node.Kubectl(t, "delete", "-f", freeze)
-	cluster.Eventually(t, "writes to be admitted", func(context.Context) (bool, string) {
-		_, errors, err := node.TryKubectl(t, "", "annotate", "ew", "-n", ns, "elasticweb-sample", "a=b", "--dry-run=server")
-		return err == nil, errors
-	})
-	awaitReady(t, ns, "elasticweb-sample")
-	if after := node.Kubectl(t, "get", "ew,deployments,services,pods", "-n", ns, "-o", "jsonpath={.items[*].metadata.uid}"); after != before {
-		t.Errorf("the objects were %s, and are %s", before, after)
-	}
-	used.report(t)
-	node.Kubectl(t, "patch", "ew", "-n", ns, "elasticweb-sample", "--type=merge", "-p", `{"spec":{"totalQPS":1600}}`)
-	awaitReady(t, ns, "elasticweb-sample")
 }
 
 func makeCertificates(t *testing.T) {
@@ -132,20 +78,18 @@ func makeCertificates(t *testing.T) {
 	}
 }
 
-// etcdManifests has the images that this Node has, instead of the published ones.
-func etcdManifests(t *testing.T, folder string) string {
+// withOurImages are the manifests of a folder, with the images that this Node has instead of the published ones.
+func withOurImages(t *testing.T, folder string) string {
 	t.Helper()
-	manifests := node.Kubectl(t, "kustomize", folder)
-	published := regexp.MustCompile(`image: \S+/etcd:\S+`)
-	if !published.MatchString(manifests) {
-		t.Fatalf("no image of etcd in %s", manifests)
-	}
-	return strings.ReplaceAll(published.ReplaceAllString(manifests, "image: localhost/etcd:local"), "image: elasticweb-apiserver\n", "image: "+serverImage+"\n")
+	manifests := regexp.MustCompile(`image: \S+/etcd:\S+`).ReplaceAllString(node.Kubectl(t, "kustomize", folder), "image: localhost/etcd:local")
+	return strings.ReplaceAll(manifests, "image: elasticweb-apiserver\n", "image: "+serverImage+"\n")
 }
 
 // rollOut: complaint 9. Nothing fails but what kube-apiserver's proxy lost before it reached a server.
 func (c *clients) rollOut(t *testing.T, rounds int) {
-	c.settled(t)
+	if failures := c.settled(t); len(failures) > 0 {
+		t.Fatalf("before anything has happened: %s", failures[0])
+	}
 	before := c.writes.Load()
 	for range rounds {
 		old := c.replicas(t)
@@ -168,6 +112,10 @@ func (c *clients) rollOut(t *testing.T, rounds int) {
 		}
 	}
 	writes := c.writes.Load() - before
+	// Two stops a round, of which each may hit what is under way at that moment.
+	if lost > 2*rounds*objects {
+		t.Errorf("%d writes lost", lost)
+	}
 	t.Logf("%d of %d writes lost to GOAWAY: %d per 100,000", lost, writes, int64(lost)*100_000/max(writes, 1))
 }
 
@@ -215,6 +163,21 @@ func (c *clients) memberIsKilled(t *testing.T) {
 	c.isReconciled(t, 3)
 }
 
+// isBackedUp: a snapshot of the cluster's etcd leaves the cluster, whole.
+func (c *clients) isBackedUp(t *testing.T) {
+	const files = "/etc/elasticweb-etcd/"
+	snapshot := node.Kubectl(t, "exec", "-n", "elasticweb-system", "deployment/elasticweb-apiserver", "--", "/elasticweb-apiserver", "snapshot", "save", "-",
+		"--etcd-servers=https://elasticweb-etcd-0.elasticweb-etcd.elasticweb-etcd.svc:2379", "--etcd-cafile="+files+"ca.crt", "--etcd-certfile="+files+"tls.crt", "--etcd-keyfile="+files+"tls.key")
+	restore := exec.CommandContext(t.Context(), filepath.Join(cluster.Root, "bin", "elasticweb-apiserver"), "snapshot", "restore", "-", "--data-dir="+filepath.Join(t.TempDir(), "data"))
+	restore.Stdin = strings.NewReader(snapshot)
+	if output, err := restore.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// outage is how long requests may fail after something was killed: a restart of the container, and what kube-proxy and etcd's election take.
+const outage = 20 * time.Second
+
 // told reports what failed since a moment, once that is over.
 func (c *clients) told(t *testing.T, since time.Time) {
 	t.Helper()
@@ -226,6 +189,9 @@ func (c *clients) told(t *testing.T, since time.Time) {
 		last = max(last, failure.at.Sub(since))
 	}
 	t.Logf("failed: %v, the last one %v after it", verbs, last.Round(10*time.Millisecond))
+	if last > outage {
+		t.Errorf("failures for %v", last)
+	}
 	if len(failures) > 0 {
 		t.Logf("the first: %s", failures[0])
 	}

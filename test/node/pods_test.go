@@ -87,21 +87,3 @@ func TestTheOnlyReplicaIsReplaced(t *testing.T) {
 	awaitReady(t, ns, "elasticweb-sample")
 	used.report(t)
 }
-
-// The manifests are what a server that knows every kind of them accepts, to the last field.
-func TestTheManifestsAreValid(t *testing.T) {
-	for folder, namespace := range map[string]string{
-		"registration": "elasticweb-system", "base": "elasticweb-system", "ha": "elasticweb-system", "etcd": "elasticweb-etcd",
-	} {
-		manifests := node.Kubectl(t, "kustomize", cluster.Root+"/artifacts/deploy/"+folder)
-		// Its namespace, or nothing can be tried in it.
-		node.Kubectl(t, "create", "namespace", namespace)
-		node.Kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
-		output, errors, err := node.TryKubectl(t, manifests, "apply", "--dry-run=server", "--validate=strict", "-f", "-")
-		node.Kubectl(t, "delete", "namespace", namespace, "--timeout=60s")
-		// Of a Pod's owner, PodSecurity only warns.
-		if err != nil || strings.Contains(errors, "would violate") {
-			t.Errorf("%s: %v\n%s%s", folder, err, output, errors)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,8 @@ func TestWhatEarlierReleasesStoredIsServed(t *testing.T) {
 			for i := range before {
 				was := &before[i]
 				compare(t, was)
-				plane.Kubectl(t, "wait", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--for=condition=Ready", "--timeout=60s")
+				// It says that it is Ready, as it did: its Deployment is looked for.
+				plane.Kubectl(t, "wait", "deployment/"+was.GetName(), "-n", was.GetNamespace(), "--for=create", "--timeout=60s")
 				plane.Kubectl(t, "patch", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--type=merge", "-p", `{"spec":{"totalQPS":1600}}`)
 				plane.Kubectl(t, "wait", "ew/"+was.GetName(), "-n", was.GetNamespace(), "--for=condition=Ready", "--timeout=60s")
 				// The next release has a namesake of it.
@@ -63,17 +65,22 @@ func TestWhatEarlierReleasesStoredIsServed(t *testing.T) {
 func beginWith(t *testing.T, snapshot string) {
 	t.Helper()
 	plane.Halt(t, server)
-	data := filepath.Join(plane.State, server)
 	cluster.Eventually(t, "the server to have ended", func(ctx context.Context) (bool, string) {
-		// It holds the folder until then.
-		_ = os.RemoveAll(data)
-		output, err := exec.CommandContext(ctx, filepath.Join(cluster.Root, "bin", server), "snapshot", "restore", snapshot, "--data-dir="+data).CombinedOutput()
-		return err == nil, string(output)
+		_, err := plane.Web.ElasticwebV1().ElasticWebs("dev").List(ctx, metav1.ListOptions{})
+		return apierrors.IsServiceUnavailable(err), fmt.Sprint(err)
 	})
+	data, err := os.MkdirTemp("", "ew")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	if output, err := exec.CommandContext(t.Context(), filepath.Join(cluster.Root, "bin", server), "snapshot", "restore", snapshot, "--data-dir="+data).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
 	if err := plane.Kube.CoreV1().ConfigMaps("elasticweb-system").Delete(t.Context(), server+"-storage", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
-	plane.Resume(t, server)
+	plane.Resume(t, server, "--data-dir="+data)
 	cluster.Eventually(t, "the server to serve", func(ctx context.Context) (bool, string) {
 		_, err := plane.Web.ElasticwebV1().ElasticWebs("dev").List(ctx, metav1.ListOptions{})
 		return err == nil, fmt.Sprint(err)
@@ -104,7 +111,10 @@ func compare(t *testing.T, was *unstructured.Unstructured) {
 	if was.GetUID() != now.GetUID() || was.GetGeneration() != now.GetGeneration() || !was.GetCreationTimestamp().Time.Equal(now.GetCreationTimestamp().Time) {
 		t.Errorf("%s: UID %s, generation %d; was %s, %d", was.GetName(), now.GetUID(), now.GetGeneration(), was.GetUID(), was.GetGeneration())
 	}
-	for _, part := range []string{"spec", "metadata.labels", "metadata.annotations"} {
+	if !slices.Equal(managers(was), managers(&now)) {
+		t.Errorf("%s: managed by %v; was by %v", was.GetName(), managers(&now), managers(was))
+	}
+	for _, part := range []string{"spec", "metadata.labels", "metadata.annotations", "metadata.finalizers"} {
 		path := strings.Split(part, ".")
 		before, _, _ := unstructured.NestedFieldNoCopy(was.Object, path...)
 		after, _, _ := unstructured.NestedFieldNoCopy(now.Object, path...)
@@ -112,6 +122,16 @@ func compare(t *testing.T, was *unstructured.Unstructured) {
 			t.Errorf("%s: %s", was.GetName(), missing)
 		}
 	}
+}
+
+// managers are those of the object's fields, but for the status, which is written anew.
+func managers(object *unstructured.Unstructured) (names []string) {
+	for _, entry := range object.GetManagedFields() {
+		if entry.Subresource == "" {
+			names = append(names, string(entry.Operation)+" "+entry.Manager)
+		}
+	}
+	return names
 }
 
 // lost says what is not in after as it was before.
@@ -141,12 +161,12 @@ func TestEarlierManifestsAreReplaced(t *testing.T) {
 				continue
 			}
 			t.Run(filepath.Base(folder)+"/"+overlay, func(t *testing.T) {
-				plane.Kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", file)
+				plane.Kubectl(t, "apply", "-f", file)
 				today := plane.Kubectl(t, "kustomize", filepath.Join(cluster.Root, "artifacts", "deploy", overlay))
-				if output, errors, err := plane.TryKubectl(t, today, "apply", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+				if output, errors, err := plane.TryKubectl(t, today, "apply", "-f", "-"); err != nil {
 					t.Fatalf("%v\n%s%s", err, output, errors)
 				}
-				if output, errors, err := plane.TryKubectl(t, today, "diff", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
+				if output, errors, err := plane.TryKubectl(t, today, "diff", "-f", "-"); err != nil {
 					t.Errorf("kubectl diff: %v\n%s%s", err, output, errors)
 				}
 			})

@@ -5,8 +5,7 @@
 #   elasticweb-system/elasticweb-etcd-client       the server's, for a year
 # Run again, it keeps the authority and renews the certificates; they are read anew from then on, without a restart.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-
+here=$(dirname "${BASH_SOURCE[0]}")
 kubectl=${KUBECTL:-kubectl}
 command -v openssl >/dev/null || { echo 'error: openssl is missing' >&2; exit 1; }
 umask 077
@@ -27,10 +26,10 @@ certificate() {
   new_key "$dir/$1.key"
   openssl req -new -key "$dir/$1.key" -subj "/CN=$2" |
     openssl x509 -req -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -set_serial "0x$(openssl rand -hex 16)" -days 365 -sha256 \
-      -extfile <(printf '%s\n' 'basicConstraints=CA:FALSE' 'keyUsage=digitalSignature' "$3") -out "$dir/$1.crt" 2>/dev/null
+      -extfile <(printf '%s\n' 'basicConstraints=CA:FALSE' 'keyUsage=digitalSignature' "$3") -out "$dir/$1.crt"
 }
 
-k apply -f namespace.yaml -f ../registration/namespace.yaml
+k apply -f "$here/namespace.yaml" -f "$here/../registration/namespace.yaml"
 # Whoever cannot read it must not replace it.
 found=$(k get secret -n elasticweb-etcd elasticweb-etcd-ca --ignore-not-found -o 'go-template={{index .data "tls.crt"}} {{index .data "tls.key"}}')
 if [[ -n $found ]]; then
@@ -38,12 +37,16 @@ if [[ -n $found ]]; then
   base64 -d <<<"${found#* }" >"$dir/ca.key"
 else
   new_key "$dir/ca.key"
-  openssl req -x509 -new -key "$dir/ca.key" -subj /CN=elasticweb-etcd-ca -days 3650 -sha256 -addext keyUsage=critical,keyCertSign -out "$dir/ca.crt"
+  # Not what a machine's own configuration says of authorities.
+  printf '%s\n' '[req]' 'distinguished_name=name' 'x509_extensions=authority' '[name]' '[authority]' \
+    'basicConstraints=critical,CA:TRUE' 'keyUsage=critical,keyCertSign' 'subjectKeyIdentifier=hash' >"$dir/ca.cnf"
+  openssl req -x509 -new -config "$dir/ca.cnf" -key "$dir/ca.key" -subj /CN=elasticweb-etcd-ca -days 3650 -sha256 -out "$dir/ca.crt"
   secret elasticweb-etcd elasticweb-etcd-ca tls.crt="$dir/ca.crt" tls.key="$dir/ca.key"
 fi
 members=elasticweb-etcd
-names=$(printf 'DNS:%s,' $members-{0,1,2}.$members.$members.svc)
-certificate member $members "subjectAltName=${names%,}"$'\n''extendedKeyUsage=serverAuth,clientAuth'
+# localhost: for etcdctl in the Pod of a member.
+names=$(printf 'DNS:%s,' $members-{0,1,2}.$members.$members.svc localhost)IP:127.0.0.1
+certificate member $members "subjectAltName=$names"$'\n''extendedKeyUsage=serverAuth,clientAuth'
 secret elasticweb-etcd elasticweb-etcd ca.crt="$dir/ca.crt" tls.crt="$dir/member.crt" tls.key="$dir/member.key"
 certificate client elasticweb-apiserver 'extendedKeyUsage=clientAuth'
 secret elasticweb-system elasticweb-etcd-client ca.crt="$dir/ca.crt" tls.crt="$dir/client.crt" tls.key="$dir/client.key"

@@ -52,6 +52,7 @@ func Enter(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = reader.Close() }()
+	defer makeMissing(foldersOfItsOwn)()
 	// The parent-death signal comes when the thread ends that started the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -204,26 +205,6 @@ func initialise() (code int, err error) {
 			return status.ExitStatus(), nil
 		}
 	}
-}
-
-// furnish makes mounts and names our own.
-func furnish() error {
-	for _, mount := range []struct {
-		source, target, kind string
-		flags                uintptr
-	}{
-		// What the machine mounts we see; what we mount nobody else does, but for the containers.
-		{"", "/", "", unix.MS_REC | unix.MS_SLAVE},
-		{"", "/", "", unix.MS_REC | unix.MS_SHARED},
-		{"proc", "/proc", "proc", 0},
-		// Sockets, and the names of the containers' networks.
-		{"tmpfs", "/run", "tmpfs", 0},
-	} {
-		if err := unix.Mount(mount.source, mount.target, mount.kind, mount.flags, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", mount.target, err)
-		}
-	}
-	return unix.Sethostname([]byte(Name))
 }
 
 func setUpNetwork(address string) error {

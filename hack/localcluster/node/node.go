@@ -131,6 +131,7 @@ failCgroupV1: false
 failSwapOn: false
 enforceNodeAllocatable: []
 podLogsDir: "{dir}/pods"
+volumePluginDir: "{dir}/volume-plugins"
 # The machine's may be a link to where only the machine has something; and Pods do not get out of it.
 resolvConf: ""
 clusterDomain: cluster.local

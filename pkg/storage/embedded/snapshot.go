@@ -30,39 +30,49 @@ func Save(ctx context.Context, dir, file string) error {
 	if _, err := os.Stat(file); err == nil {
 		return fmt.Errorf("%s exists: choose another name", file)
 	}
+	return withEtcd(ctx, dir, func(endpoint string) error { return save(ctx, endpoint, file) })
+}
+
+// withEtcd calls f with the address of the etcd in dir, which is started for that if it does not run.
+func withEtcd(ctx context.Context, dir string, f func(endpoint string) error) error {
 	if _, err := os.Stat(dataDir(dir)); err != nil {
 		return fmt.Errorf("--data-dir %s holds no embedded etcd: %w", dir, err)
 	}
 	e, err := Start(ctx, Config{Dir: dir})
 	if errors.Is(err, errInUse) {
 		address := socketURL(socketPath(dir))
-		return save(ctx, address.String(), file)
+		return f(address.String())
 	}
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	return save(ctx, e.Endpoint(), file)
+	return f(e.Endpoint())
 }
 
 // SaveTo writes a snapshot of the data in dir to w.
-func SaveTo(ctx context.Context, dir string, w io.Writer) (err error) {
-	folder, err := os.MkdirTemp(dir, "snapshot")
+func SaveTo(ctx context.Context, dir string, w io.Writer) error {
+	return withEtcd(ctx, dir, func(endpoint string) error {
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 10 * time.Second})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = client.Close() }()
+		return Stream(ctx, client, w)
+	})
+}
+
+// Stream writes a snapshot of any etcd to w. One that breaks off has no valid end, and is not restored.
+func Stream(ctx context.Context, etcd *clientv3.Client, w io.Writer) error {
+	snapshot, err := etcd.Snapshot(ctx)
 	if err != nil {
-		return fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
+		return fmt.Errorf("save a snapshot: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	file := filepath.Join(folder, "new"+snapshotSuffix)
-	if err := Save(ctx, dir, file); err != nil {
-		return err
+	defer func() { _ = snapshot.Close() }()
+	if _, err := io.Copy(w, snapshot); err != nil {
+		return fmt.Errorf("save a snapshot: %w", err)
 	}
-	saved, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = saved.Close() }()
-	_, err = io.Copy(w, saved)
-	return err
+	return nil
 }
 
 func save(ctx context.Context, endpoint, file string) error {
@@ -87,6 +97,29 @@ func Restore(dir, file string, member Member, bump uint64) error {
 	if _, err := os.Stat(file); err != nil {
 		return fmt.Errorf("the snapshot: %w", err)
 	}
+	return restore(dir, member, bump, func(string) (string, error) { return file, nil })
+}
+
+// RestoreFrom restores the snapshot that r has, as Restore does.
+func RestoreFrom(dir string, r io.Reader, member Member, bump uint64) error {
+	return restore(dir, member, bump, func(unfinished string) (string, error) {
+		if err := os.MkdirAll(unfinished, 0o700); err != nil {
+			return "", err
+		}
+		file, err := os.OpenFile(filepath.Join(unfinished, "piped"+snapshotSuffix), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(file, r)
+		return file.Name(), errors.Join(err, file.Close())
+	})
+}
+
+// unfinishedFolder, in the folder of an etcd, is not yet data: who is killed while it is restored leaves nothing that looks like it.
+const unfinishedFolder = "unfinished"
+
+// restore restores the snapshot that is found when it is known that it is of use.
+func restore(dir string, member Member, bump uint64, find func(unfinished string) (file string, err error)) (err error) {
 	target := dir
 	if member.Name == "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -97,59 +130,52 @@ func Restore(dir, file string, member Member, bump uint64) error {
 			return err
 		}
 		defer func() { _ = lock.Close() }()
-		defaults := embed.NewConfig()
-		defaults.Name = memberName
-		target = dataDir(dir)
-		member = Member{
-			Name: memberName, InitialCluster: defaults.InitialClusterFromName(memberName),
-			InitialAdvertisePeerURLs: urls(defaults.AdvertisePeerUrls), InitialClusterToken: defaults.InitialClusterToken,
+		target, member = dataDir(dir), embeddedMember()
+	}
+	unfinished := filepath.Join(target, unfinishedFolder)
+	if err := os.RemoveAll(unfinished); err != nil {
+		return fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
+	}
+	if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s holds data already: a snapshot is restored into a new folder. Move the old one away first", target)
+	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(unfinished))
+		if err != nil {
+			// It is empty, or was not made.
+			_ = os.Remove(target)
 		}
+	}()
+	file, err := find(unfinished)
+	if err != nil {
+		return fmt.Errorf("read the snapshot: %w", err)
 	}
-	if err := vacant(target); err != nil {
-		return err
-	}
-	err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
-		SnapshotPath: file, OutputDataDir: target, Name: member.Name,
+	data := filepath.Join(unfinished, "data")
+	err = snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
+		SnapshotPath: file, OutputDataDir: data, Name: member.Name,
 		PeerURLs: strings.Split(member.InitialAdvertisePeerURLs, ","), InitialCluster: member.InitialCluster, InitialClusterToken: member.InitialClusterToken,
 		RevisionBump: bump, MarkCompacted: bump > 0,
 	})
+	if err == nil {
+		err = os.Rename(filepath.Join(data, memberFolder), filepath.Join(target, memberFolder))
+	}
 	if err != nil {
-		// Half of the data would be taken for all of it.
-		return errors.Join(fmt.Errorf("restore %s: %w", file, err), os.RemoveAll(target))
+		return fmt.Errorf("restore %s: %w", file, err)
 	}
 	return nil
 }
 
-// RestoreFrom restores the snapshot that r has, as Restore does.
-func RestoreFrom(dir string, r io.Reader, member Member, bump uint64) (err error) {
-	target := dir
-	if member.Name == "" {
-		target = dataDir(dir)
-	}
-	// Before it waits for a snapshot that is of no use.
-	if err := vacant(target); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return fmt.Errorf("--data-dir %s cannot be used: %w", dir, err)
-	}
-	file, err := os.CreateTemp(filepath.Dir(dir), "snapshot*"+snapshotSuffix)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
-	_, err = io.Copy(file, r)
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return Restore(dir, file.Name(), member, bump)
-}
+// memberFolder, in its data-dir, has all that an etcd keeps.
+const memberFolder = "member"
 
-func vacant(dir string) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s holds data already: a snapshot is restored into a new folder. Move the old one away first", dir)
+// embeddedMember is what the embedded etcd is told of itself.
+func embeddedMember() Member {
+	defaults := embed.NewConfig()
+	defaults.Name = memberName
+	return Member{
+		Name: memberName, InitialCluster: defaults.InitialClusterFromName(memberName),
+		InitialAdvertisePeerURLs: urls(defaults.AdvertisePeerUrls), InitialClusterToken: defaults.InitialClusterToken,
 	}
-	return nil
 }
 
 func urls(of []url.URL) string {

@@ -296,7 +296,11 @@ func (g *Guard) look(ctx context.Context) error {
 		g.doubt()
 		return ErrExchanged
 	}
-	g.number, g.revision = stored.Number, response.Header.Revision
+	g.revision = response.Header.Revision
+	// Unless another storage was accepted while the answer was on its way.
+	if stored.ID == g.copied.ID {
+		g.number = stored.Number
+	}
 	g.verified = max(g.verified, answers)
 	locked.Set(0)
 	return nil
