@@ -26,7 +26,7 @@ certificate() {
   new_key "$dir/$1.key"
   openssl req -new -key "$dir/$1.key" -subj "/CN=$2" |
     openssl x509 -req -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -set_serial "0x$(openssl rand -hex 16)" -days 365 -sha256 \
-      -extfile <(printf '%s\n' 'basicConstraints=CA:FALSE' 'keyUsage=digitalSignature' "$3") -out "$dir/$1.crt"
+      -extfile <(printf '%s\n' 'basicConstraints=CA:FALSE' 'keyUsage=digitalSignature' "$3") -out "$dir/$1.crt" 2>"$dir/said" || { cat "$dir/said" >&2; return 1; }
 }
 
 k apply -f "$here/namespace.yaml" -f "$here/../registration/namespace.yaml"
