@@ -146,6 +146,17 @@ func useIt(t testing.TB, port int) *use {
 	return u
 }
 
+// sampleInUse deploys the server, and returns the namespace of a sample that is ready and used.
+func sampleInUse(t testing.TB) (namespace string, used *use) {
+	t.Helper()
+	deploy(t)
+	namespace = node.Namespace(t)
+	apply(t, sample(t, namespace))
+	awaitReady(t, namespace, "elasticweb-sample")
+	awaitAnswer(t, 30003)
+	return namespace, useIt(t, 30003)
+}
+
 func (u *use) report(t testing.TB) {
 	t.Helper()
 	u.stop()

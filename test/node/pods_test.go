@@ -60,12 +60,7 @@ spec:
 // The only replica is replaced: for how long nobody answers is reported, and what waits for it meanwhile goes on by itself. (Complaint 1.)
 func TestTheOnlyReplicaIsReplaced(t *testing.T) {
 	t.Cleanup(func() { undeploy(t) })
-	deploy(t)
-	ns := node.Namespace(t)
-	apply(t, sample(t, ns))
-	awaitReady(t, ns, "elasticweb-sample")
-	awaitAnswer(t, 30003)
-	used := useIt(t, 30003)
+	ns, used := sampleInUse(t)
 	answers := func(ctx context.Context) bool {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()

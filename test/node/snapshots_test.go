@@ -19,12 +19,7 @@ func TestABackupIsRestored(t *testing.T) {
 		t.Skip("long form only")
 	}
 	t.Cleanup(func() { undeploy(t) })
-	deploy(t)
-	ns := node.Namespace(t)
-	apply(t, sample(t, ns))
-	awaitReady(t, ns, "elasticweb-sample")
-	awaitAnswer(t, 30003)
-	used := useIt(t, 30003)
+	ns, used := sampleInUse(t)
 	before := uids(t, ns)
 	time.Sleep(15 * time.Second)
 	snapshot := saveEmbedded(t)
@@ -48,12 +43,7 @@ func TestGrowingToTwoReplicas(t *testing.T) {
 		t.Skip("long form only")
 	}
 	cleanUpBoth(t)
-	deploy(t)
-	ns := node.Namespace(t)
-	apply(t, sample(t, ns))
-	awaitReady(t, ns, "elasticweb-sample")
-	awaitAnswer(t, 30003)
-	used := useIt(t, 30003)
+	ns, used := sampleInUse(t)
 	before := uids(t, ns)
 
 	makeCertificates(t)
