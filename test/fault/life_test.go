@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"syscall"
@@ -269,8 +270,11 @@ func TestTheOrderOfAStop(t *testing.T) {
 	})
 	released := time.Since(begin)
 	served, refused := 0, 0
-	var last time.Duration
+	var last, handedOver time.Duration
 	for {
+		if handedOver == 0 && time.Since(begin) < delay-500*time.Millisecond && !reusesConnection(t, r, ns) {
+			handedOver = time.Since(begin)
+		}
 		code, _, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+ns+"/elasticwebs")
 		if err != nil {
 			break
@@ -299,6 +303,9 @@ func TestTheOrderOfAStop(t *testing.T) {
 	end := time.Since(begin)
 	t.Logf("not ready after %v, lease given away after %v, %d served until %v, %d told to come again, watch closed after %v, ended after %v",
 		notReady.Round(time.Millisecond), released.Round(time.Millisecond), served, last.Round(time.Millisecond), refused, (<-watched).Round(time.Millisecond), end.Round(time.Millisecond))
+	if handedOver < delay/2 {
+		t.Errorf("a connection that is used was handed over after %v, want after half of %v", handedOver, delay)
+	}
 	if notReady > delay/2 || released > delay || served == 0 || last < delay-time.Second || refused == 0 {
 		t.Error("not in order")
 	}
@@ -319,6 +326,16 @@ func TestTheOrderOfAStop(t *testing.T) {
 	}; uid(registration) != uid(after) {
 		t.Error("the APIService is not the one of before")
 	}
+}
+
+// reusesConnection sends a request as a client does that keeps its connection.
+func reusesConnection(t testing.TB, r *replica, ns string) (reused bool) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }})
+	if _, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(ctx, "web", metav1.GetOptions{}); err != nil {
+		t.Errorf("a request during the shutdown delay: %v", err)
+	}
+	return reused
 }
 
 // held is a request that has been sent by half.
