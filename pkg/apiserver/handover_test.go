@@ -70,7 +70,7 @@ func TestTheHandoverWaits(t *testing.T) {
 		if closes() {
 			t.Error("closed at once")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		if !closes() {
 			t.Error("not closed")
 		}
