@@ -33,7 +33,7 @@ etcd at --etcd-servers. FILE -: the standard output.`,
 			external := len(o.Etcd.StorageConfig.Transport.ServerList) > 0
 			switch {
 			case external && args[0] != standardStream:
-				return errors.New("with --etcd-servers FILE must be -")
+				return errors.New("with --etcd-servers FILE must be -, the standard output: snapshot save - --etcd-servers=… >FILE")
 			case external:
 				client, err := o.etcdClient()
 				if err != nil {
