@@ -45,6 +45,7 @@ up() {
   rendered=$(manifests "$1" "$2")
   # Both would serve the same API from two storages.
   runs=$(workload)
+  [[ $runs != *$'\n'* ]] || fail "the cluster runs both $(tr '\n' ' ' <<<"$runs")- delete the one whose data is not to be served, then do this again"
   [[ -z $runs ]] || grep -qix "kind: ${runs%%.*}" <<<"$rendered" ||
     fail "the cluster runs $runs, which OVERLAY=$2 has not: see docs/operating.md for how its data gets from one to the other"
   k apply -f - <<<"$rendered"
@@ -86,9 +87,8 @@ down() {
       echo '  (with their Deployments and Services: KEEP_WORKLOADS=1 keeps those)'
     fi
   fi
-  echo "  APIService $api"
-  echo '  Namespace elasticweb-system, with the server and, if it is embedded, the data of its etcd'
-  echo '  ClusterRoles and ClusterRoleBindings of elasticweb-apiserver'
+  k get --ignore-not-found --no-headers -o custom-columns=K:.kind,N:.metadata.namespace,O:.metadata.name -f - <<<"$rendered" |
+    awk '{ print "  " $1, ($2 == "<none>" ? "" : $2 "/") $3 ($1 == "Namespace" ? ", with all that is in it: volumes, too" : "") }'
   if [[ ${CONFIRM:-} != yes ]]; then
     [[ -t 0 ]] || fail 'nothing was deleted: CONFIRM=yes says that it may be'
     read -r -p 'Delete this? Only "yes" deletes. ' answer

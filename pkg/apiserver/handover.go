@@ -1,32 +1,44 @@
 package apiserver
 
 import (
+	"context"
+	"math/rand/v2"
 	"net/http"
-	"sync/atomic"
 	"time"
 
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 )
 
-// buildHandlerChain is the library's, with the handover around it.
+// buildHandlerChain is the library's, with the handover inside, where it is known what a request is for.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
-	return withHandover(genericapiserver.DefaultBuildHandlerChain(api, c), c.ShutdownInitiatedNotify(), c.ShutdownDelayDuration/2)
+	return genericapiserver.DefaultBuildHandlerChain(withHandover(api, c.ShutdownInitiatedNotify(), c.ShutdownDelayDuration/2), c)
 }
 
 // withHandover has each connection that is still used a while after the stop has begun closed by the answer, once what is being served on
 // it has been (HTTP/2: GOAWAY). A client such as kube-apiserver's proxy sends all its requests over one connection, which stays when our
-// address goes from the Service: without this, the first request after the shutdown delay is refused on it.
+// address goes from the Service: without this, the first request after the shutdown delay is refused on it. Watches of before are ended
+// then, within half of that while: who only watches uses the connection again, to go on.
 func withHandover(handler http.Handler, stopping <-chan struct{}, after time.Duration) http.Handler {
-	var leaving atomic.Bool
+	leaving, leave := context.WithCancel(context.Background())
 	go func() {
 		<-stopping
 		// By then the address has gone: whoever connects anew gets to another replica.
 		time.Sleep(after)
-		leaving.Store(true)
+		leave()
 	}()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if leaving.Load() {
+		if leaving.Err() != nil {
 			w.Header().Set("Connection", "close")
+		} else if info, ok := apirequest.RequestInfoFrom(r.Context()); ok && info.Verb == "watch" {
+			ctx, end := context.WithCancel(r.Context())
+			defer end()
+			defer context.AfterFunc(leaving, func() {
+				// They do not all come at once to the other replicas.
+				time.Sleep(rand.N(after/2 + 1))
+				end()
+			})()
+			r = r.WithContext(ctx)
 		}
 		handler.ServeHTTP(w, r)
 	})

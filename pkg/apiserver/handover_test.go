@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 )
 
 func TestConnectionsAreHandedOver(t *testing.T) {
@@ -74,5 +76,43 @@ func TestTheHandoverWaits(t *testing.T) {
 		if !closes() {
 			t.Error("not closed")
 		}
+	})
+}
+
+// Who only watches would not see that the connection is to be left; whose watch begins later, does.
+func TestWatchesAreHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopping := make(chan struct{})
+		untilItEnds := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		handler := withHandover(untilItEnds, stopping, 4*time.Second)
+		serve := func(ctx context.Context, verb string) (ended chan time.Time) {
+			ended = make(chan time.Time, 1)
+			request := httptest.NewRequestWithContext(apirequest.WithRequestInfo(ctx, &apirequest.RequestInfo{Verb: verb}), http.MethodGet, "/", nil)
+			go func() {
+				handler.ServeHTTP(httptest.NewRecorder(), request)
+				ended <- time.Now()
+			}()
+			return ended
+		}
+		ctx, end := context.WithCancel(t.Context())
+		watch, list := serve(ctx, "watch"), serve(ctx, "list")
+		time.Sleep(time.Hour)
+		begin := time.Now()
+		close(stopping)
+		if after := (<-watch).Sub(begin); after < 4*time.Second || after > 6*time.Second {
+			t.Errorf("ended after %v", after)
+		}
+		late := serve(ctx, "watch")
+		time.Sleep(time.Hour)
+		select {
+		case <-late:
+			t.Error("a watch that knows was ended")
+		case <-list:
+			t.Error("what is no watch was ended")
+		default:
+		}
+		end()
+		<-late
+		<-list
 	})
 }

@@ -32,7 +32,7 @@ func (o *observation) deploymentDecision(how string) string {
 	case capacity.TooManyReplicas:
 		why += fmt.Sprintf(", %s allows %d", o.upperLimit(), o.desired)
 	case capacity.TooFewReplicas:
-		why += fmt.Sprintf(", minReplicas asks for %d", o.desired)
+		why += ", " + o.lowerLimit()
 	}
 	if how == updated && o.deployment != nil && o.deployment.Spec.Replicas != nil {
 		if before := *o.deployment.Spec.Replicas; before != o.desired {

@@ -39,7 +39,7 @@ func TestAnnounce(t *testing.T) {
 		}},
 		{name: "the lower limit", how: updated, want: "Scaled 2→3: ceil(2400/800) = 3, minReplicas asks for 3", change: func(o *observation) {
 			before(2, "nginx")(o)
-			o.limited = capacity.TooFewReplicas
+			o.limited, o.limits = capacity.TooFewReplicas, capacity.Limits{Min: 3, Cap: 1000}
 		}},
 	}
 	for _, tt := range tests {

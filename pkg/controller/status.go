@@ -55,8 +55,12 @@ func (o *observation) status() *v1.ElasticWebStatus {
 		status.RealQPS = &real
 	}
 	status.NodePort = 0
-	if o.service != nil && len(o.service.Spec.Ports) > 0 {
-		status.NodePort = o.service.Spec.Ports[0].NodePort
+	if o.service != nil {
+		for _, port := range o.service.Spec.Ports {
+			if port.Name == v1.PortName {
+				status.NodePort = port.NodePort
+			}
+		}
 	}
 	o.setConditions(status)
 	return status
@@ -105,7 +109,7 @@ func (o *observation) setConditions(status *v1.ElasticWebStatus) {
 			fmt.Sprintf("the demand needs %d replicas, %s allows %d", o.demand, o.upperLimit(), o.desired))
 	case capacity.TooFewReplicas:
 		set(v1.ConditionScalingLimited, metav1.ConditionTrue, "TooFewReplicas",
-			fmt.Sprintf("the demand needs %d replicas, minReplicas asks for %d", o.demand, o.limits.Min))
+			fmt.Sprintf("the demand needs %d replicas, %s", o.demand, o.lowerLimit()))
 	default:
 		set(v1.ConditionScalingLimited, metav1.ConditionFalse, "WithinLimits", fmt.Sprintf("the demand needs %d replicas", o.demand))
 	}
@@ -133,6 +137,15 @@ func (o *observation) upperLimit() string {
 		return "maxReplicas"
 	}
 	return "the server (--max-replicas-per-elasticweb)"
+}
+
+// lowerLimit says what keeps the replicas up, and what keeps it from keeping them up as it asks.
+func (o *observation) lowerLimit() string {
+	text := fmt.Sprintf("minReplicas asks for %d", o.limits.Min)
+	if o.limits.Min > o.desired {
+		text += fmt.Sprintf(", %s allows %d", o.upperLimit(), o.desired)
+	}
+	return text
 }
 
 // paused says whether a change waits for the user.
@@ -206,6 +219,19 @@ func rolloutStalled(deployment *appsv1.Deployment) *obstacle {
 	return nil
 }
 
+// pause is the time between the last write of a status and one that changes before to after.
+func pause(before, after *v1.ElasticWebStatus) time.Duration {
+	switch {
+	case tellsSomethingNew(before, after):
+		return 0
+	case sameButForWords(before, after):
+		// A webhook may refuse a child in other words each time: our own write of them would bring the next pass, and so on for ever.
+		return maxDelay
+	default:
+		return minStatusInterval
+	}
+}
+
 // minStatusInterval is the time between two writes of the status of one object that differ in numbers only.
 const minStatusInterval = time.Second
 
@@ -241,7 +267,7 @@ func (w *statusWriter) write(ctx context.Context, web *v1.ElasticWeb, status *v1
 	if apiequality.Semantic.DeepEqual(&web.Status, status) {
 		return false, 0, nil
 	}
-	if wait := minStatusInterval - w.clock.Since(last.time); written && wait > 0 && !tellsSomethingNew(&web.Status, status) {
+	if wait := pause(&web.Status, status) - w.clock.Since(last.time); written && wait > 0 {
 		return false, wait, nil
 	}
 	update := web.DeepCopy()
@@ -279,4 +305,15 @@ func tellsSomethingNew(before, after *v1.ElasticWebStatus) bool {
 		}
 	}
 	return false
+}
+
+// sameButForWords says whether the messages of conditions are all that changes.
+func sameButForWords(before, after *v1.ElasticWebStatus) bool {
+	same := after.DeepCopy()
+	for i := range same.Conditions {
+		if old := apimeta.FindStatusCondition(before.Conditions, same.Conditions[i].Type); old != nil {
+			same.Conditions[i].Message = old.Message
+		}
+	}
+	return apiequality.Semantic.DeepEqual(before, same)
 }

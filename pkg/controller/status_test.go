@@ -30,7 +30,8 @@ func seen(replicas, updated, ready int32, conditions ...appsv1.DeploymentConditi
 				ObservedGeneration: 2, Replicas: replicas, UpdatedReplicas: updated, ReadyReplicas: ready, Conditions: conditions,
 			},
 		},
-		service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{NodePort: 30003}}}},
+		// Somebody has put a port of theirs before ours.
+		service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "theirs", NodePort: 30099}, {Name: v1.PortName, NodePort: 30003}}}},
 	}
 }
 
@@ -191,6 +192,7 @@ func TestStatusSaysThatALimitActs(t *testing.T) {
 		{"the user's upper one", capacity.Limits{Max: ptr.To[int32](2), Cap: 1000}, "TooManyReplicas", "maxReplicas allows 2", false},
 		{"the server's", capacity.Limits{Max: ptr.To[int32](3), Cap: 2}, "TooManyReplicas", "--max-replicas-per-elasticweb) allows 2", false},
 		{"the user's lower one", capacity.Limits{Min: 5, Cap: 1000}, "TooFewReplicas", "minReplicas asks for 5", true},
+		{"the server's, below the user's lower one", capacity.Limits{Min: 9, Cap: 5}, "TooFewReplicas", "minReplicas asks for 9, the server (--max-replicas-per-elasticweb) allows 5", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -269,5 +271,16 @@ func TestStatusWrites(t *testing.T) {
 	clock.SetTime(start.Add(1300 * time.Millisecond))
 	if write(changed); writes() != 3 {
 		t.Errorf("%d writes, want a third one after a second", writes())
+	}
+	// What is compared with is what the cache has.
+	inOtherWords := web.Status.DeepCopy()
+	inOtherWords.Conditions[0].Message = "request 4711 was refused"
+	clock.SetTime(start.Add(10 * time.Second))
+	if again := write(inOtherWords); writes() != 3 || again != maxDelay-8700*time.Millisecond {
+		t.Errorf("%d writes and again in %v, want none more for other words, but in 21.3s", writes(), again)
+	}
+	clock.SetTime(start.Add(40 * time.Second))
+	if write(inOtherWords); writes() != 4 {
+		t.Errorf("%d writes, want a fourth one after %v", writes(), maxDelay)
 	}
 }

@@ -23,7 +23,7 @@ type Config struct {
 	// Identity tells this process from all others, earlier ones of the same host included.
 	Identity string
 	Times    Times
-	// Fence is opened while the lease is ours. All that Lead writes has to go through it.
+	// Fence is opened while the lease is ours. All that Lead writes to the host has to go through it.
 	Fence *Fence
 	// Lead does the leader's work until its context ends. It is called once in each term, never twice at a time.
 	Lead func(ctx context.Context)

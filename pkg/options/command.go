@@ -76,6 +76,10 @@ func (o *Options) run(ctx context.Context) error {
 	defer tearDown()
 	if o.embeds {
 		stop, err := o.startEtcd(ctx, cancel)
+		if errors.Is(err, context.Canceled) {
+			logger.Info("Stopped before the start was complete")
+			return nil
+		}
 		if err != nil {
 			return err
 		}

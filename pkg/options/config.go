@@ -168,6 +168,11 @@ func (o *Options) registerMetrics(own ownClient) error {
 			return fmt.Errorf("register the metrics of snapshots: %w", err)
 		}
 	}
+	if file := o.Etcd.StorageConfig.Transport.CertFile; file != "" {
+		if err := legacyregistry.CustomRegister(&etcdCertificateMetrics{file: file}); err != nil {
+			return fmt.Errorf("register the metrics of the certificate for etcd: %w", err)
+		}
+	}
 	return nil
 }
 

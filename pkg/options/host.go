@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"elasticweb.example.com/pkg/access"
 	"elasticweb.example.com/pkg/admission/probe"
@@ -32,6 +33,8 @@ func (o *Options) connect(ctx context.Context, config *genericapiserver.Recommen
 	if err := o.Recommended.CoreAPI.ApplyTo(config); err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
 	}
+	// client-go's own limit, of 5 requests a second, would hold up admission; the host's priority and fairness protects it better.
+	config.ClientConfig.QPS = -1
 	h := &host{config: config.ClientConfig}
 	var err error
 	if h.kube, err = kubernetes.NewForConfig(h.config); err != nil {
@@ -138,6 +141,7 @@ func watchForPlugins(ctx context.Context, client metadata.Interface, off map[str
 		}
 		still, err := probe.Run(ctx, client, missing)
 		if err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot see whether the host cluster serves by now what is off, will try again")
 			continue
 		}
 		for plugin := range off {

@@ -99,8 +99,6 @@ func New() *Options {
 	// Recommended would apply its etcd options without their media type, and store JSON.
 	o.Etcd, o.Recommended.Etcd = o.Recommended.Etcd, nil
 	o.Etcd.DefaultStorageMediaType = protobuf
-	// Restarting us does not heal etcd, so it is no part of /livez; /readyz gets its check by hand.
-	o.Etcd.SkipHealthEndpoints = true
 	o.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
 	// The library leaves these to whoever knows of them. Endpoints know of a stop some seconds late, and what comes meanwhile is told
 	// to come again.
@@ -174,8 +172,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	embeddedEtcd.IntVar(&o.Snapshots.Keep, "embedded-etcd-snapshot-retention", o.Snapshots.Keep,
 		"How many snapshots are kept, the newest. 1 or more.")
 
-	etcd := sets.FlagSet("etcd")
-	o.Etcd.AddFlags(etcd)
+	// There is one kind of object, and one storage that is guarded.
+	addAllBut(sets.FlagSet("etcd"), o.Etcd.AddFlags, "etcd-servers-overrides")
 
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	host := sets.FlagSet("host cluster")
@@ -185,24 +183,34 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	host.IntVar(&o.HostBurst, "kube-api-burst", o.HostBurst,
 		"The requests that the controller may send at once above --kube-api-qps. 1 or more.")
 	host.Lookup("kubeconfig").Usage = "The kubeconfig of the host cluster. It serves delegated authentication and authorization, too, unless they have their own. In a Pod it is not needed."
-	secure := cliflag.NamedFlagSets{}
-	o.Recommended.SecureServing.AddFlags(secure.FlagSet(""))
-	secure.FlagSet("").VisitAll(func(flag *pflag.Flag) {
-		// Nothing is made in a folder: see New.
-		if flag.Name != "cert-dir" {
-			sets.FlagSet("secure serving").AddFlag(flag)
-		}
-	})
+	// Nothing is made in a folder: see New.
+	addAllBut(sets.FlagSet("secure serving"), o.Recommended.SecureServing.AddFlags, "cert-dir")
 	sets.FlagSet("secure serving").Lookup("tls-cert-file").Usage = "File with the serving certificate, and the certificates between it and its authority. It is read again when it changes. Without it the serving certificate is in --serving-cert-secret."
 	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
 	o.Recommended.Authorization.AddFlags(sets.FlagSet("authorization"))
 	o.Recommended.Audit.AddFlags(sets.FlagSet("auditing"))
 	o.Recommended.Features.AddFlags(sets.FlagSet("features"))
 	o.Recommended.Admission.AddFlags(sets.FlagSet("admission"))
-	o.Recommended.EgressSelector.AddFlags(sets.FlagSet("egress selector"))
+	egress := sets.FlagSet("egress selector")
+	o.Recommended.EgressSelector.AddFlags(egress)
+	egress.Lookup("egress-selector-config-file").Usage += " Connections to etcd are direct, whatever it says of them."
 	o.Recommended.Traces.AddFlags(sets.FlagSet("traces"))
-	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
+	logs := sets.FlagSet("logs")
+	logsapi.AddFlags(o.Logs, logs)
+	// See Validate.
+	logs.Lookup("vmodule").Hidden = true
 	return sets
+}
+
+// addAllBut adds the flags that the library has, but for one that would do nothing here.
+func addAllBut(set *pflag.FlagSet, add func(*pflag.FlagSet), name string) {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	add(all)
+	all.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != name {
+			set.AddFlag(flag)
+		}
+	})
 }
 
 // Complete fills in what follows from the flags that were given.
@@ -250,6 +258,9 @@ func (o *Options) Validate() error {
 	}
 	errs = append(errs, o.validateStorage()...)
 	errs = append(errs, o.validateCertificate()...)
+	if len(o.Logs.VModule) > 0 {
+		errs = append(errs, errors.New("--vmodule is not known here: it would not reach the loggers that come with a context, which are most. Give -v"))
+	}
 	if o.Recommended.Authentication.TolerateInClusterLookupFailure {
 		errs = append(errs, errors.New("--authentication-tolerate-lookup-failure is true: it must be false, or everybody would be anonymous while the host cluster is away. The server waits for it"))
 	}

@@ -19,8 +19,10 @@ const standardStream = "-"
 func newSnapshotCommand() *cobra.Command {
 	snapshot := &cobra.Command{
 		Use:   "snapshot",
-		Short: "Saves and restores the data of the embedded etcd",
+		Short: "Saves and restores the data of the embedded etcd, and shows what the schedule has saved",
 		Args:  cobra.NoArgs,
+		// So that a typo is one.
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	o := New()
 	save := &cobra.Command{
@@ -82,7 +84,6 @@ has last used refuses to serve it, and says how to accept it. FILE -: the standa
 	}
 	for _, cmd := range []*cobra.Command{save, restore} {
 		cmd.Flags().StringVar(&o.DataDir, "data-dir", o.DataDir, "The folder of the embedded etcd.")
-		cmd.SilenceUsage = true
 	}
 	restore.Flags().Uint64Var(&bump, "bump-revision", bump,
 		"What is added to the revision, so that who watched the old data learns that it has changed. 0: nothing.")
@@ -90,6 +91,36 @@ has last used refuses to serve it, and says how to accept it. FILE -: the standa
 	restore.Flags().StringVar(&member.InitialCluster, "initial-cluster", "", "With --name: all members, as in etcd's flag.")
 	restore.Flags().StringVar(&member.InitialAdvertisePeerURLs, "initial-advertise-peer-urls", "", "With --name: the member's peer addresses, as in etcd's flag.")
 	restore.Flags().StringVar(&member.InitialClusterToken, "initial-cluster-token", "etcd-cluster", "With --name: as in etcd's flag.")
-	snapshot.AddCommand(save, restore)
+	list := &cobra.Command{
+		Use:   "list FOLDER",
+		Short: "Lists the snapshots that --embedded-etcd-snapshot-interval has saved in the folder, the oldest first",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			files, err := embedded.Saved(args[0])
+			if err != nil {
+				return err
+			}
+			for _, file := range files {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), file); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cat := &cobra.Command{
+		Use:   "cat FILE",
+		Short: "Writes one of the listed snapshots to the standard output: an image with nothing but this program has no other way",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return embedded.Print(cmd.OutOrStdout(), args[0]) },
+	}
+	for _, cmd := range []*cobra.Command{save, restore, list, cat} {
+		cmd.SilenceUsage = true
+	}
+	snapshot.AddCommand(save, restore, list, cat)
+	// Not those of the server, which know of its flags alone.
+	plain := &cobra.Command{}
+	snapshot.SetUsageFunc(plain.UsageFunc())
+	snapshot.SetHelpFunc(plain.HelpFunc())
 	return snapshot
 }

@@ -3,8 +3,8 @@ package options
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"path"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -13,7 +13,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/client-go/kubernetes"
 
 	"elasticweb.example.com/apis/elasticweb"
@@ -34,11 +33,10 @@ func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
 	if err := o.Etcd.ApplyWithStorageFactoryTo(storage, config); err != nil {
 		return fmt.Errorf("set up the storage: %w", err)
 	}
-	ready, err := factory.CreateReadyCheck(o.Etcd.StorageConfig, config.DrainedNotify())
-	if err != nil {
-		return fmt.Errorf("set up the health check of etcd: %w", err)
-	}
-	config.AddReadyzChecks(healthz.NamedCheck("etcd", func(*http.Request) error { return ready() }))
+	// The library has the checks of etcd, and of what encrypts objects for it, wherever there are any. Restarting us heals neither.
+	isEtcd := func(check healthz.HealthChecker) bool { return check.Name() == "etcd" }
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, isEtcd)
+	config.HealthzChecks = slices.DeleteFunc(config.HealthzChecks, isEtcd)
 	return nil
 }
 
@@ -57,7 +55,7 @@ func (o *Options) guardStorage(ctx context.Context, host kubernetes.Interface) (
 		return nil, err
 	}
 	if !o.embeds {
-		o.Etcd.StorageConfig.Transport.EgressLookup = guard.Dial(o.Etcd.StorageConfig.Transport.EgressLookup)
+		o.Etcd.StorageConfig.Transport.EgressLookup = guard.Dial()
 	}
 	return guard, nil
 }

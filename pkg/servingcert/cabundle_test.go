@@ -123,3 +123,21 @@ func TestAnAPIServiceOfAnotherServerIsLeftAlone(t *testing.T) {
 		t.Errorf("%d writes, want only the one after it became ours", n)
 	}
 }
+
+// Who takes us out of the cluster is not worked against. (Complaint 8.)
+func TestAnAPIServiceThatIsGoneIsNotMadeAgain(t *testing.T) {
+	client := publish(t, apiService("elasticweb-apiserver", ""))
+	eventually(t, "the authority is published", func() bool { return bundle(t, client) != "" })
+	registrations := client.Resource(apiServices)
+	if err := registrations.Delete(t.Context(), registration, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// An event that is certainly handled later: somebody registers us again.
+	if _, err := registrations.Create(t.Context(), apiService("elasticweb-apiserver", ""), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the authority is published again", func() bool { return bundle(t, client) != "" })
+	if n := patches(client); n != 2 {
+		t.Errorf("%d writes, want one for each time that we were registered", n)
+	}
+}

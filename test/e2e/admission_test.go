@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,30 @@ func TestAResourceQuotaBinds(t *testing.T) {
 	}
 	if used := kubectl(t, "get", "quota", "webs", "-n", ns, "-o", `jsonpath={.status.used.count/elasticwebs\.elasticweb\.example\.com}`); used != "2" {
 		t.Errorf("used are %s, want 2", used)
+	}
+}
+
+// A quota costs a request to the cluster for each object, and that request waits for nobody: client-go's own limit would let 5 a second through.
+func TestAQuotaHoldsNothingUp(t *testing.T) {
+	free := namespace(t)
+	bound := free + "-2"
+	kubectl(t, "create", "namespace", bound)
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", "namespace", bound, "--wait=false") })
+	kubectl(t, "create", "quota", "webs", "-n", bound, "--hard=count/elasticwebs.elasticweb.example.com=100")
+	kubectl(t, "wait", "-n", bound, "quota/webs", `--for=jsonpath={.status.hard.count/elasticwebs\.elasticweb\.example\.com}=100`, "--timeout=60s")
+	took := func(ns string) time.Duration {
+		begin := time.Now()
+		for i := range 40 {
+			w := web(fmt.Sprint("web", i), ns)
+			w.Spec.Paused = true
+			create(t, w)
+		}
+		return time.Since(begin)
+	}
+	without, with := took(free), took(bound)
+	t.Logf("40 objects: %v, and %v with a quota", without.Round(time.Millisecond), with.Round(time.Millisecond))
+	if with > 8*without {
+		t.Errorf("40 objects take %v with a quota, and %v without", with, without)
 	}
 }
 
@@ -107,6 +132,39 @@ spec: {policyName: %[1]s, validationActions: [Deny]}
 			return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "at most 8000 queries per second here"), fmt.Sprint(err)
 		})
 	}
+}
+
+// So does one that changes what is sent.
+func TestAMutatingPolicyOfTheClusterHolds(t *testing.T) {
+	ns := namespace(t)
+	policy := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: %[1]s}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    resourceRules:
+    - {apiGroups: [elasticweb.example.com], apiVersions: [v1], operations: [CREATE], resources: [elasticwebs]}
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration: {expression: "Object{spec: Object.spec{maxReplicas: 5}}"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: %[1]s}
+spec: {policyName: %[1]s}
+`, ns)
+	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
+		t.Fatal(message)
+	}
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	eventually(t, "the policy to limit it", func(ctx context.Context) (bool, string) {
+		created, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Create(ctx, web("web", ns), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && created.Spec.MaxReplicas != nil && *created.Spec.MaxReplicas == 5, fmt.Sprint(err)
+	})
 }
 
 // servingCA verifies the certificate of our server.

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"elasticweb.example.com/test/cluster"
+	"time"
 )
 
 // processes are the command lines of the running programs that work in the folder.
@@ -79,27 +78,7 @@ func localcluster(ctx context.Context, state string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(root, "bin", "localcluster"), args...)
 }
 
-// The other cluster runs all the while: both serve, and the one that ends takes nothing of the other with it.
-func TestTwoLocalClustersDoNotClash(t *testing.T) {
-	state := stateFolder(t)
-	second, err := cluster.Start(state, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := len(processes(t, state)); n != 6 {
-		t.Errorf("%d programs run in the folder, want etcd, three of Kubernetes, kwok and our server:\n%s", n, strings.Join(processes(t, state), "\n"))
-	}
-	for _, kubeconfig := range []string{shared.Kubeconfig, second.Kubeconfig} {
-		kubectl(t, "--kubeconfig="+kubeconfig, "get", "ew", "--all-namespaces")
-	}
-	if err := second.Stop(); err != nil {
-		t.Error(err)
-	}
-	nothingLeft(t, state)
-	stoppedInOrder(t, state)
-	kubectl(t, "get", "ew", "--all-namespaces")
-}
-
+// Beside the cluster of the other tests: both serve, and the one that ends takes nothing of the other with it.
 func TestUpIsIdempotentAndDownLeavesOnlyLogs(t *testing.T) {
 	state := stateFolder(t)
 	t.Cleanup(func() { _ = localcluster(context.Background(), state, "down").Run() })
@@ -113,6 +92,9 @@ func TestUpIsIdempotentAndDownLeavesOnlyLogs(t *testing.T) {
 	}
 	say("up")
 	before := processes(t, state)
+	if len(before) != 6 {
+		t.Errorf("%d programs run in the folder, want etcd, three of Kubernetes, kwok and our server:\n%s", len(before), strings.Join(before, "\n"))
+	}
 	if again := say("up"); !strings.HasPrefix(again, "Already up in "+state) || strings.Count(again, "\n") != 1 {
 		t.Errorf("a second up says %q, want one line: Already up", again)
 	}
@@ -123,9 +105,11 @@ func TestUpIsIdempotentAndDownLeavesOnlyLogs(t *testing.T) {
 		t.Errorf("run beside a cluster that is up says %q (%v), want that one is already running", output, err)
 	}
 	kubectl(t, "--kubeconfig="+filepath.Join(state, "kubeconfig"), "get", "ew", "--all-namespaces")
+	kubectl(t, "get", "ew", "--all-namespaces")
 	say("down")
 	nothingLeft(t, state)
 	stoppedInOrder(t, state)
+	kubectl(t, "get", "ew", "--all-namespaces")
 	if again := say("down"); again != "Nothing was running.\n" {
 		t.Errorf("a second down says %q", again)
 	}
@@ -143,7 +127,7 @@ func TestNothingOutlivesTheLocalCluster(t *testing.T) {
 	}{
 		{name: "Ctrl-C while it starts", signal: os.Interrupt, after: "    etcd and kube-apiserver", files: true},
 		{name: "Ctrl-C when it runs", signal: os.Interrupt, after: "Running.", files: true},
-		{name: "terminal closed", signal: syscall.SIGHUP, after: "Running.", files: true},
+		{name: "terminal closed", signal: syscall.SIGHUP, after: "    etcd and kube-apiserver", files: true},
 		{name: "killed", signal: syscall.SIGKILL, after: "Running."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,7 +140,7 @@ func TestNothingOutlivesTheLocalCluster(t *testing.T) {
 			if err := command.Start(); err != nil {
 				t.Fatal(err)
 			}
-			awaitLine(reader, tt.after)
+			awaitLine(t, reader, tt.after)
 			if err := command.Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +160,8 @@ func TestNothingOutlivesTheLocalCluster(t *testing.T) {
 }
 
 // awaitLine reads until a line begins with prefix, and goes on reading in the background, so that nobody waits to be read.
-func awaitLine(reader io.Reader, prefix string) {
+func awaitLine(t *testing.T, reader io.Reader, prefix string) {
+	t.Helper()
 	found := make(chan struct{})
 	go func() {
 		seen := ""
@@ -192,7 +177,11 @@ func awaitLine(reader io.Reader, prefix string) {
 			}
 		}
 	}()
-	<-found
+	select {
+	case <-found:
+	case <-time.After(limit):
+		t.Fatalf("no line begins with %q", prefix)
+	}
 }
 
 // The folder's contents get deleted: one that holds somebody's files is refused.
@@ -225,6 +214,18 @@ func TestAFailedStartLeavesNothing(t *testing.T) {
 	nothingLeft(t, state)
 }
 
+// Nothing is put into somebody's cluster that could not be reached from there.
+func TestACurrentClusterNeedsAnAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "CLUSTER=current needs ADVERTISE_ADDRESS=<IP address>", "127.0.0.1": "ADVERTISE_ADDRESS=127.0.0.1: it must be an IP address of this machine",
+	} {
+		output, err := localcluster(t.Context(), stateFolder(t), "run", "--cluster=current", "--advertise-address="+address).CombinedOutput()
+		if err == nil || !strings.Contains(lastLine(output), "error: "+want) {
+			t.Errorf("address %q: %v, %s", address, err, output)
+		}
+	}
+}
+
 // Mistakes of configuration are told in a line.
 func TestTheServerRefusesWhatItCannotUse(t *testing.T) {
 	port := strings.TrimPrefix(fields(t, shared.Output, "==> elasticweb-apiserver")[3], "https://127.0.0.1:")
@@ -237,6 +238,7 @@ func TestTheServerRefusesWhatItCannotUse(t *testing.T) {
 		{"a folder in use", []string{"--data-dir=" + filepath.Join(shared.State, "elasticweb-apiserver")}, "in use by another process"},
 		{"a limit of 0", []string{"--max-replicas-per-elasticweb=0"}, "--max-replicas-per-elasticweb is 0: it must be 1 or more"},
 		{"a typo", []string{"--max-replica=3"}, "unknown flag: --max-replica"},
+		{"a flag that would do nothing", []string{"--vmodule=guard=4"}, "--vmodule is not known here"},
 		{"an argument", []string{"start"}, `unknown command "start"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

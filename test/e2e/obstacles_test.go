@@ -149,17 +149,21 @@ func TestANamesakeGetsItsOwnChildren(t *testing.T) {
 			t.Errorf("a child belongs to %v, want %s", child.GetOwnerReferences(), last.UID)
 		}
 	}
+	all := false
 	for event := range watch.ResultChan() {
 		seen, ok := event.Object.(*v1.ElasticWeb)
 		if !ok {
-			continue
+			t.Fatalf("watch: %v", event.Object)
 		}
 		if condition := apimeta.FindStatusCondition(seen.Status.Conditions, v1.ConditionStalled); condition != nil {
 			t.Errorf("Stalled meanwhile: %+v", condition)
 		}
-		if seen.ResourceVersion == last.ResourceVersion {
+		if all = seen.ResourceVersion == last.ResourceVersion; all {
 			break
 		}
+	}
+	if !all {
+		t.Error("the watch ended before the last state")
 	}
 }
 

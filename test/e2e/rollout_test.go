@@ -50,7 +50,7 @@ func TestARolloutNeverDips(t *testing.T) {
 			patch(t, w, tt.change)
 			ready(t, w.Namespace, w.Name, tt.pods)
 			last, _ := children(t, w)
-			states := 0
+			states, seen := 0, false
 			for event := range watch.ResultChan() {
 				deployment, ok := event.Object.(*appsv1.Deployment)
 				if !ok {
@@ -60,11 +60,14 @@ func TestARolloutNeverDips(t *testing.T) {
 				if deployment.Status.ReadyReplicas < tt.least {
 					t.Errorf("%d Pods were ready, want %d at least", deployment.Status.ReadyReplicas, tt.least)
 				}
-				if deployment.ResourceVersion == last.ResourceVersion {
+				if seen = deployment.ResourceVersion == last.ResourceVersion; seen {
 					break
 				}
 			}
 			watch.Stop()
+			if !seen {
+				t.Error("the watch ended before the last state")
+			}
 			t.Logf("%d states of the Deployment were looked at", states)
 		})
 	}

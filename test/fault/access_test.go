@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -303,6 +304,26 @@ func grant(t testing.TB, ns, name string, rights func(func(verb, resource string
 	})
 }
 
+// A right that was taken away ends with the answer that is kept of it.
+func TestARevokedRightEnds(t *testing.T) {
+	ns := plane.Namespace(t)
+	r := serve(t, "server", append(lease(), "--authorization-webhook-cache-authorized-ttl=1s")...)
+	create(t, r.web, web(ns, "web"))
+	grant(t, ns, "reader", func(yield func(verb, resource string)) { yield("get", "elasticwebs") })
+	url := fmt.Sprintf("https://127.0.0.1:%d/apis/elasticweb.example.com/v1/namespaces/%s/elasticwebs/web", r.port, ns)
+	reader := planeAuthority(t, "ca").client(t, "reader")
+	if code, text := ask(t, reader, http.MethodGet, url, nil, ""); code != http.StatusOK {
+		t.Fatalf("with the right: %d %s", code, text)
+	}
+	if err := plane.Kube.RbacV1().RoleBindings(ns).Delete(t.Context(), "reader", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, "the right to end", func(context.Context) (bool, string) {
+		code, text := ask(t, reader, http.MethodGet, url, nil, "")
+		return code == http.StatusForbidden, fmt.Sprint(code, text)
+	})
+}
+
 // While nobody can be asked who may what, nobody may.
 func TestWithoutReviewsNobodyMay(t *testing.T) {
 	ns := plane.Namespace(t)
@@ -320,14 +341,22 @@ func TestWithoutReviewsNobodyMay(t *testing.T) {
 	}
 	r.host.cut()
 	defer r.host.mend()
-	// One whose answer is in no cache.
-	if code, text := ask(t, reader, http.MethodGet, strings.TrimSuffix(url, w.Name)+"other", nil, ""); code == http.StatusOK || code == http.StatusNotFound {
-		t.Errorf("with the host away: %d %s", code, text)
-	}
-	bearer := map[string]string{"Authorization": "Bearer " + token.Status.Token}
-	if code, text := ask(t, (*authority)(nil).client(t, ""), http.MethodGet, url, bearer, ""); code == http.StatusOK {
-		t.Errorf("a token that nobody could review: %d %s", code, text)
-	}
+	// Each waits out the time of a review.
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		// One whose answer is in no cache.
+		if code, text := ask(t, reader, http.MethodGet, strings.TrimSuffix(url, w.Name)+"other", nil, ""); code == http.StatusOK || code == http.StatusNotFound {
+			t.Errorf("with the host away: %d %s", code, text)
+		}
+	})
+	nobody := (*authority)(nil).client(t, "")
+	asking.Go(func() {
+		bearer := map[string]string{"Authorization": "Bearer " + token.Status.Token}
+		if code, text := ask(t, nobody, http.MethodGet, url, bearer, ""); code == http.StatusOK {
+			t.Errorf("a token that nobody could review: %d %s", code, text)
+		}
+	})
+	asking.Wait()
 	if code, text, err := r.get(t.Context(), "/livez"); err != nil || code != http.StatusOK {
 		t.Errorf("/livez with the host away: %d %v %s", code, err, text)
 	}

@@ -200,10 +200,15 @@ func TestChaos(t *testing.T) {
 	t.Logf("seed %d", seed)
 	var raging sync.WaitGroup
 	for i := range uint64(4) {
-		raging.Go(func() { c.rage(t.Context(), t, seed+i, either(20*time.Second, 2*time.Minute)) })
+		raging.Go(func() { c.rage(t.Context(), t, seed+i, either(10*time.Second, 2*time.Minute)) })
 	}
 	raging.Wait()
 	t.Logf("harm done: %v", c.tally)
+	for _, harm := range harms {
+		if c.tally[harm.name] == 0 {
+			t.Errorf("never done: %s", harm.name)
+		}
+	}
 	// The cluster's own controllers back off from what was done to theirs, for minutes after a while; a new one has forgotten.
 	plane.Halt(t, "kube-controller-manager")
 	plane.Resume(t, "kube-controller-manager")

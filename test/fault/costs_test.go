@@ -169,7 +169,7 @@ func TestWhatAnObjectCosts(t *testing.T) {
 	awaitLeader(t, r)
 	// What throttles writes waits no longer than a second: a late one would be seen.
 	settle := func() { time.Sleep(2 * time.Second) }
-	for round := range 3 {
+	for round := range either(1, 3) {
 		name := fmt.Sprint("web", round)
 		audit, seen := auditFromNow(t), statuses(t, r, ns, name)
 		w := web(ns, name)
@@ -180,9 +180,9 @@ func TestWhatAnObjectCosts(t *testing.T) {
 		if got, want := childWrites(audit.requests(t), ns), "patch deployments: 1, patch services: 1"; got != want {
 			t.Errorf("a new object: %s, want %s", got, want)
 		}
-		// The first is the creation.
-		if writes := len(seen()) - 1; writes > 4 {
-			t.Errorf("a new object: %d status writes, want 4 at most: %s", writes, story(seen()))
+		// The first is the creation. Applied, 0/3, 3/3 and Ready; and numbers alone once a second, if the Pods are not ready at once.
+		if writes := len(seen()) - 1; writes > 5 {
+			t.Errorf("a new object: %d status writes, want 5 at most: %s", writes, story(seen()))
 		} else {
 			t.Logf("a new object: %d status writes: %s", writes, story(seen()))
 		}
@@ -243,11 +243,11 @@ func othersGone(t testing.TB, mine string) {
 func TestIdleIsTheLeaseAlone(t *testing.T) {
 	ns := plane.Namespace(t)
 	r := serve(t, "server")
-	othersGone(t, ns)
 	for i := range 20 {
 		create(t, r.web, web(ns, fmt.Sprint("web", i)))
 	}
 	allReady(t, r.web, ns, 20)
+	othersGone(t, ns)
 	// The number of the storage's identity rises for the last time.
 	time.Sleep(identity.RaisePeriod + 2*time.Second)
 	audit := auditFromNow(t)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -184,7 +185,7 @@ resources:
 		t.Fatal(err)
 	}
 	e := newEtcd(t)
-	r := serve(t, "encrypting", append(lease(), "--etcd-servers="+e.address, "--encryption-provider-config="+config)...)
+	r := serve(t, "encrypting", append(lease(), "--etcd-servers="+e.address, "--encryption-provider-config="+config, "--encryption-provider-config-automatic-reload")...)
 	created := create(t, r.web, web(ns, "web"))
 	stored, err := e.client(t).Get(t.Context(), "/registry/elasticweb.example.com/elasticwebs/"+ns+"/web")
 	if err != nil || len(stored.Kvs) != 1 {
@@ -196,6 +197,15 @@ resources:
 	read, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil || read.UID != created.UID {
 		t.Errorf("read back: %v", err)
+	}
+	// What is needed to read and write them is no reason for a restart.
+	for path, want := range map[string]bool{"/readyz": true, "/livez": false} {
+		_, text, err := r.get(t.Context(), path+"?verbose")
+		for _, check := range []string{"kms-providers", "etcd", "etcd-readiness"} {
+			if strings.Contains(text, "[+]"+check+" ok") != want {
+				t.Errorf("%s has the check %s: %v, want %v: %v", path, check, !want, want, err)
+			}
+		}
 	}
 	cluster.Eventually(t, "the children", func(ctx context.Context) (bool, string) {
 		deployment, service, err := children(ctx, ns, "web")

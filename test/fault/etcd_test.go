@@ -120,6 +120,7 @@ func server(t testing.TB, args ...string) {
 func installAfresh(t testing.TB) {
 	t.Helper()
 	buryTheDead(t)
+	apart[cluster.NamespaceOf(t)] = true
 	forget := func(ctx context.Context) {
 		_ = plane.Kube.CoreV1().ConfigMaps("elasticweb-system").Delete(ctx, storageConfigMap, metav1.DeleteOptions{})
 		_ = plane.Kube.CoreV1().Secrets("elasticweb-system").Delete(ctx, "elasticweb-apiserver-serving-cert", metav1.DeleteOptions{})
@@ -127,6 +128,9 @@ func installAfresh(t testing.TB) {
 	forget(t.Context())
 	t.Cleanup(func() { forget(context.WithoutCancel(t.Context())) })
 }
+
+// apart are the namespaces of tests with storages of their own, which are gone: any server lets them go.
+var apart = map[string]bool{}
 
 // buryTheDead lets namespaces of earlier tests go while the storage is served that has their ElasticWebs: with another one they would
 // go without them.
@@ -138,7 +142,7 @@ func buryTheDead(t testing.TB) {
 			return false, err.Error()
 		}
 		for _, ns := range namespaces.Items {
-			if ns.DeletionTimestamp != nil {
+			if ns.DeletionTimestamp != nil && !apart[ns.Name] {
 				return false, ns.Name
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,6 +110,7 @@ func TestAnExternalEtcdOfThreeWithTLS(t *testing.T) {
 	r := serve(t, "secure", append(lease(), "--etcd-servers="+strings.Join(endpoints, ","), "--etcd-cafile="+caFile, "--etcd-certfile="+certFile, "--etcd-keyfile="+keyFile)...)
 	w := create(t, r.web, web(ns, "web"))
 	ready(t, r.web, w, 1)
+	expiresWith(t, r, cert)
 	_ = members[0].Process.Kill()
 	begin := time.Now()
 	for _, total := range []int32{200, 300} {
@@ -123,6 +125,24 @@ func TestAnExternalEtcdOfThreeWithTLS(t *testing.T) {
 	ready(t, r.web, w, 3)
 	if _, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), "never", metav1.GetOptions{}); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("a 404, with a member gone: %v", err)
+	}
+}
+
+// expiresWith compares what an alert is made of with the certificate for etcd.
+func expiresWith(t testing.TB, r *replica, certificate []byte) {
+	t.Helper()
+	parsed, err := certutil.ParseCertsPEM(certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, metrics, err := r.get(t.Context(), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(metrics, "\nelasticweb_etcd_client_certificate_expiration_timestamp_seconds ")
+	value, _, _ := strings.Cut(rest, "\n")
+	if served, err := strconv.ParseFloat(value, 64); err != nil || int64(served) != parsed[0].NotAfter.Unix() {
+		t.Errorf("the certificate for etcd expires at %q, want %d", value, parsed[0].NotAfter.Unix())
 	}
 }
 

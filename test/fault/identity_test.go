@@ -93,14 +93,12 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 			ready(t, r.web, w1, 1)
 			// The next one makes the number rise ten seconds later; or the stop does.
 			r.stop()
+			stopped := identityOf(t)
 			snapshot := e.save(t)
 			r = serve(t, "running", flags...)
 			w2 := create(t, r.web, web(ns, "w2"))
 			ready(t, r.web, w2, 1)
-			copied := identityOf(t)
-			cluster.Eventually(t, "the number to rise", func(context.Context) (bool, string) {
-				return identityOf(t) != copied || strings.HasSuffix(copied, "/3"), copied
-			})
+			cluster.Eventually(t, "the number to rise", func(context.Context) (bool, string) { return identityOf(t) != stopped, stopped })
 			before := workloads(t, ns)
 			deletions := deletionsTold(t, ns)
 
@@ -129,6 +127,9 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 			}
 			unharmed(t, ns, before, "while the storage is refused")
+			if r.metric(t, "elasticweb_storage_identity_locked ") != 1 {
+				t.Error("the metric does not say that the storage is refused")
+			}
 			if n := deletions.Load(); n != 0 {
 				t.Errorf("%d deletions were told to those who watch", n)
 			}
@@ -146,9 +147,25 @@ func TestAWipedExchangedOrRolledBackStorageHarmsNoWorkload(t *testing.T) {
 			if test.survives != (err == nil) {
 				t.Fatalf("w1 after the acceptance: %v", err)
 			}
-			provokeCollector(t)
-			time.Sleep(3 * time.Second)
 			unharmed(t, ns, before, "after the acceptance")
+			for _, name := range []string{"w1", "w2"} {
+				deployment, service, err := children(t.Context(), ns, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// What has no owner is not collected.
+				want := 0
+				if name == "w1" && test.survives {
+					want = 1
+				}
+				if len(deployment.OwnerReferences) != want || len(service.OwnerReferences) != want {
+					t.Errorf("%s after the acceptance: its Deployment belongs to %v, its Service to %v", name, deployment.OwnerReferences, service.OwnerReferences)
+				}
+			}
+			if long {
+				provokeCollector(t)
+				time.Sleep(3 * time.Second)
+			}
 
 			for _, name := range []string{"w1", "w2"} {
 				if _, err := r.web.ElasticwebV1().ElasticWebs(ns).Get(t.Context(), name, metav1.GetOptions{}); apierrors.IsNotFound(err) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,9 +20,9 @@ import (
 	"elasticweb.example.com/test/cluster"
 )
 
-// closed says whether nobody listens at the port.
-func closed(port int) bool {
-	connection, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+// closed says whether nobody listens at the address.
+func closed(address string) bool {
+	connection, err := net.DialTimeout("tcp", address, time.Second)
 	if err == nil {
 		_ = connection.Close()
 	}
@@ -40,7 +41,7 @@ func waits(t testing.TB, r *replica, what string) {
 		t.Fatalf("%s has ended", r.name)
 	default:
 	}
-	if !closed(r.port) {
+	if !closed(fmt.Sprintf("127.0.0.1:%d", r.port)) {
 		t.Error("the port is open")
 	}
 	if n := strings.Count(r.text(t), "Waiting; the port is closed"); n != 1 {
@@ -52,7 +53,7 @@ func waits(t testing.TB, r *replica, what string) {
 func TestTheStartWaits(t *testing.T) {
 	t.Run("for the host", func(t *testing.T) {
 		port := servicePort(t)
-		plane.Halt(t, "kube-apiserver")
+		haltHost(t)
 		r := launch(t, "early", port)
 		waits(t, r, "certificates are believed")
 		// Who stops meanwhile is not made to wait.
@@ -64,7 +65,6 @@ func TestTheStartWaits(t *testing.T) {
 		r.awaitReady(t)
 		t.Logf("ready %v after the host", time.Since(begin).Round(10*time.Millisecond))
 		aggregated(t)
-		restartControllers(t)
 	})
 	t.Run("not for what the host does not serve", startsWithoutAnAPI)
 	t.Run("for etcd", func(t *testing.T) {
@@ -84,9 +84,9 @@ func TestTheStartWaits(t *testing.T) {
 // Complaint 3: what the host does not serve is done without, and that can be seen.
 func startsWithoutAnAPI(t *testing.T) {
 	port := servicePort(t)
-	plane.Halt(t, "kube-apiserver")
+	haltHost(t)
 	defer func() {
-		plane.Halt(t, "kube-apiserver")
+		haltHost(t)
 		plane.Resume(t, "kube-apiserver")
 		awaitHost(t)
 		restartControllers(t)
@@ -100,7 +100,8 @@ func startsWithoutAnAPI(t *testing.T) {
 		t.Errorf("the metric is %v", n)
 	}
 	w := create(t, plane.Web, web(plane.Namespace(t), "web"))
-	ready(t, r.web, w, 1)
+	// The cluster's own controllers may still be backing off.
+	replicasBecome(t, w.Namespace, w.Name, 1)
 }
 
 // Complaint 3: policies do not fail open for want of a right, and priority and fairness needs none.
@@ -120,10 +121,21 @@ func startWaitsForARight(t *testing.T) {
 			rule.Resources = []string{"flowschemas"}
 		}
 	}
+	restore := sync.OnceFunc(func() {
+		all.ResourceVersion = rules.ResourceVersion
+		if _, err := plane.Kube.RbacV1().ClusterRoles().Update(context.WithoutCancel(t.Context()), all, metav1.UpdateOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 	if rules, err = plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), rules, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond)
+	t.Cleanup(restore)
+	ours := "--kubeconfig=" + filepath.Join(plane.State, "kubeconfigs", "elasticweb-apiserver")
+	cluster.Eventually(t, "the right to be gone", func(context.Context) (bool, string) {
+		answer, errors, _ := plane.TryKubectl(t, "", ours, "auth", "can-i", "list", "mutatingadmissionpolicies.admissionregistration.k8s.io")
+		return strings.HasPrefix(answer, "no"), answer + errors
+	})
 	r := launch(t, "forbidden", servicePort(t))
 	waits(t, r, "may not list mutatingadmissionpolicies.admissionregistration.k8s.io")
 	if !strings.Contains(r.text(t), "--disable-admission-plugins=MutatingAdmissionPolicy") {
@@ -135,10 +147,7 @@ func startWaitsForARight(t *testing.T) {
 	if n := other.metric(t, `elasticweb_admission_plugin_off{plugin="PriorityAndFairness",reason="forbidden"}`); n != 1 {
 		t.Errorf("the metric of priority and fairness is %v", n)
 	}
-	all.ResourceVersion = rules.ResourceVersion
-	if _, err := plane.Kube.RbacV1().ClusterRoles().Update(t.Context(), all, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	restore()
 	r.awaitReady(t)
 }
 
@@ -149,6 +158,14 @@ func restartControllers(t testing.TB) {
 		plane.Halt(t, component)
 		plane.Resume(t, component)
 	}
+}
+
+// haltHost ends kube-apiserver, and waits for that: what comes next is not answered by one that is about to end.
+func haltHost(t testing.TB) {
+	t.Helper()
+	plane.Halt(t, "kube-apiserver")
+	address := plane.Kube.Discovery().RESTClient().Get().URL().Host
+	cluster.Eventually(t, "kube-apiserver to have ended", func(context.Context) (bool, string) { return closed(address), address })
 }
 
 // awaitHost waits until kube-apiserver is ready, and returns when it was.
@@ -167,7 +184,7 @@ func TestAnOutageOfTheHost(t *testing.T) {
 	r := serve(t, "server", lease()...)
 	w := create(t, r.web, web(ns, "web"))
 	ready(t, r.web, w, 1)
-	plane.Halt(t, "kube-apiserver")
+	haltHost(t)
 	outage := either(5*time.Second, time.Minute)
 	time.Sleep(outage)
 	if code, text, err := r.get(t.Context(), "/livez"); err != nil || code != http.StatusOK {
@@ -235,7 +252,7 @@ func TestAnOutageOfEtcd(t *testing.T) {
 	}
 }
 
-// A stop is announced before it happens, gives the lease away, and ends well; and the next process takes over.
+// A stop is announced before it happens, gives the lease away, hands over who uses the server, and ends well.
 func TestTheOrderOfAStop(t *testing.T) {
 	ns := plane.Namespace(t)
 	delay := 4 * time.Second
@@ -250,6 +267,7 @@ func TestTheOrderOfAStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inFlight := holdRequest(t, r, ns)
 	watched := make(chan time.Duration, 1)
 	begin := time.Now()
 	go func() {
@@ -257,7 +275,6 @@ func TestTheOrderOfAStop(t *testing.T) {
 		}
 		watched <- time.Since(begin)
 	}()
-	inFlight := holdRequest(t, r, ns)
 	r.signal(syscall.SIGTERM)
 	cluster.Eventually(t, "not ready", func(ctx context.Context) (bool, string) {
 		code, _, err := r.get(ctx, "/readyz")
@@ -269,44 +286,17 @@ func TestTheOrderOfAStop(t *testing.T) {
 		return err == nil && (held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity == ""), fmt.Sprint(err)
 	})
 	released := time.Since(begin)
-	served, refused := 0, 0
-	var last, handedOver time.Duration
-	for {
-		if handedOver == 0 && time.Since(begin) < delay-500*time.Millisecond && !reusesConnection(t, r, ns) {
-			handedOver = time.Since(begin)
-		}
-		code, _, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+ns+"/elasticwebs")
-		if err != nil {
-			break
-		}
-		// Which takes a look at the storage, while everything else is going down.
-		if missing, text, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+ns+"/elasticwebs/none"); err == nil && missing != http.StatusNotFound && missing != http.StatusTooManyRequests {
-			t.Errorf("an object that does not exist, during the stop: %d %s", missing, text)
-		}
-		switch code {
-		case http.StatusOK:
-			served++
-			last = time.Since(begin)
-			if refused > 0 {
-				t.Error("served after the first refusal")
-			}
-		case http.StatusTooManyRequests:
-			refused++
-			// It has been seen that others are told to come again while this one is being answered.
-			inFlight.finish()
-		default:
-			t.Errorf("a request during the stop: %d", code)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	seen := requestUntilTheEnd(t, r, ns, begin, delay, inFlight)
 	<-r.exited
 	end := time.Since(begin)
-	t.Logf("not ready after %v, lease given away after %v, %d served until %v, %d told to come again, watch closed after %v, ended after %v",
-		notReady.Round(time.Millisecond), released.Round(time.Millisecond), served, last.Round(time.Millisecond), refused, (<-watched).Round(time.Millisecond), end.Round(time.Millisecond))
-	if handedOver < delay/2 {
-		t.Errorf("a connection that is used was handed over after %v, want after half of %v", handedOver, delay)
+	ended := <-watched
+	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	t.Logf("not ready after %v, lease given away after %v, watch ended after %v, connection handed over after %v, %d served until %v, %d told to come again, ended after %v",
+		round(notReady), round(released), round(ended), round(seen.handedOver), seen.served, round(seen.last), seen.refused, round(end))
+	if seen.handedOver < delay/2 || ended < delay/2 || ended > delay {
+		t.Errorf("a connection that is used was handed over after %v, a watch ended after %v, want after half of %v", seen.handedOver, ended, delay)
 	}
-	if notReady > delay/2 || released > delay || served == 0 || last < delay-time.Second || refused == 0 {
+	if notReady > delay/2 || released > delay || seen.served == 0 || seen.last < delay-time.Second || seen.refused == 0 {
 		t.Error("not in order")
 	}
 	if code := <-inFlight.answered; code != http.StatusCreated {
@@ -325,6 +315,45 @@ func TestTheOrderOfAStop(t *testing.T) {
 		return uid[:36]
 	}; uid(registration) != uid(after) {
 		t.Error("the APIService is not the one of before")
+	}
+}
+
+// stop is what a client saw of one: how many requests were served, the last of them when, how many were told to come again, and when its
+// connection was closed by an answer.
+type stop struct {
+	served, refused  int
+	last, handedOver time.Duration
+}
+
+// requestUntilTheEnd sends requests until the server is gone. It ends the request in flight once others are refused.
+func requestUntilTheEnd(t *testing.T, r *replica, ns string, begin time.Time, delay time.Duration, inFlight *held) (seen stop) {
+	t.Helper()
+	webs := "/apis/elasticweb.example.com/v1/namespaces/" + ns + "/elasticwebs"
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		if seen.handedOver == 0 && time.Since(begin) < delay-500*time.Millisecond && !reusesConnection(t, r, ns) {
+			seen.handedOver = time.Since(begin)
+		}
+		code, _, err := r.get(t.Context(), webs)
+		if err != nil {
+			return seen
+		}
+		// Which takes a look at the storage, while everything else is going down.
+		if missing, text, err := r.get(t.Context(), webs+"/none"); err == nil && missing != http.StatusNotFound && missing != http.StatusTooManyRequests {
+			t.Errorf("an object that does not exist, during the stop: %d %s", missing, text)
+		}
+		switch code {
+		case http.StatusOK:
+			seen.served++
+			seen.last = time.Since(begin)
+			if seen.refused > 0 {
+				t.Error("served after the first refusal")
+			}
+		case http.StatusTooManyRequests:
+			seen.refused++
+			inFlight.finish()
+		default:
+			t.Errorf("a request during the stop: %d", code)
+		}
 	}
 }
 
@@ -384,29 +413,31 @@ func TestTheGapOfARestart(t *testing.T) {
 		code, _, err := r.get(t.Context(), "/apis/elasticweb.example.com/v1/namespaces/"+other+"/elasticwebs")
 		return err == nil && code == http.StatusOK
 	}
-	stopped := make(chan time.Time, 1)
+	old, stopped := r, make(chan time.Time, 1)
 	go func() {
 		last := time.Now()
 		for {
-			if answered(r) {
+			if answered(old) {
 				last = time.Now()
 			}
 			select {
-			case <-r.exited:
+			case <-old.exited:
 				stopped <- last
 				return
 			default:
 			}
 		}
 	}()
-	r.signal(syscall.SIGTERM)
-	<-r.exited
+	r.stop()
 	if err := plane.Kube.CoreV1().Namespaces().Delete(t.Context(), other, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	exited := time.Now()
 	r = launch(t, "new", r.port, append(lease(), "--data-dir="+dir)...)
 	for !answered(r) {
+		if time.Since(exited) > cluster.Limit {
+			t.Fatal("the new one does not answer")
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	now := time.Now()

@@ -29,6 +29,7 @@ import (
 
 // replica is one process of our server. All replicas keep their objects in the etcd of the plane.
 type replica struct {
+	t    testing.TB
 	name string
 	port int
 	// host is its way to kube-apiserver.
@@ -112,7 +113,7 @@ func launchBinary(t testing.TB, binary, name string, port int, flags ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &replica{name: name, port: port, exited: make(chan struct{})}
+	r := &replica{t: t, name: name, port: port, exited: make(chan struct{})}
 	kubeconfig := r.connect(t, admin.Host)
 	r.log = filepath.Join(plane.State, "logs", name+".log")
 	log, err := os.Create(r.log)
@@ -147,8 +148,7 @@ func launchBinary(t testing.TB, binary, name string, port int, flags ...string) 
 	t.Cleanup(func() {
 		r.host.mend()
 		r.signal(syscall.SIGCONT)
-		r.signal(syscall.SIGTERM)
-		<-r.exited
+		r.stop()
 		if t.Failed() {
 			text, _ := os.ReadFile(r.log)
 			t.Logf("the end of the log of %s:\n%s", name, text[max(0, len(text)-6000):])
@@ -262,10 +262,16 @@ func (r *replica) awaitReady(t testing.TB) {
 
 func (r *replica) signal(signal os.Signal) { _ = r.command.Process.Signal(signal) }
 
-// stop ends the replica in order, and waits for that.
+// stop ends the replica in order, and waits for that. One that does not end is a failure, and is killed.
 func (r *replica) stop() {
 	r.signal(syscall.SIGTERM)
-	<-r.exited
+	select {
+	case <-r.exited:
+	case <-time.After(cluster.Limit):
+		r.t.Errorf("%s does not end within %v", r.name, cluster.Limit)
+		r.signal(syscall.SIGKILL)
+		<-r.exited
+	}
 }
 
 // metric is the sum of the samples whose line begins so.

@@ -176,9 +176,10 @@ func TestUninstallingInTheWrongOrderHangsNothing(t *testing.T) {
 	begin := time.Now()
 	node.Kubectl(t, "delete", "-k", filepath.Join(cluster.Root, "artifacts", "deploy", "base"), "--timeout=110s")
 	t.Logf("deleted within %v", time.Since(begin).Round(100*time.Millisecond))
+	// The one of the objects goes, and so does any other.
+	node.Kubectl(t, "delete", "namespace", ns, "--wait=false")
 	namespacesComeAndGo(t)
-	// And so does the one of the objects.
-	node.Kubectl(t, "delete", "namespace", ns, "--timeout=60s")
+	node.Kubectl(t, "wait", "--for=delete", "namespace/"+ns, "--timeout=60s")
 }
 
 // KEEP_WORKLOADS=1 takes out the API, and leaves what it made.
@@ -187,8 +188,14 @@ func TestWorkloadsCanBeKept(t *testing.T) {
 	ns := node.Namespace(t)
 	apply(t, sample(t, ns))
 	awaitReady(t, ns, "elasticweb-sample")
-	if output, err := makeTarget(t, "undeploy"); err == nil || !strings.Contains(output, "CONFIRM=yes") {
+	output, err := makeTarget(t, "undeploy")
+	if err == nil || !strings.Contains(output, "CONFIRM=yes") {
 		t.Fatalf("undeploy without a confirmation: %v\n%s", err, output)
+	}
+	for _, line := range []string{"ElasticWeb " + ns, "Namespace elasticweb-system, with all", "APIService v1.elasticweb", "RoleBinding kube-system/elastic", "PriorityClass elasticweb-api", "StatefulSet elasticweb-system/elastic"} {
+		if !strings.Contains(output, "\n  "+line) {
+			t.Errorf("undeploy does not say that this will go: %s\n%s", line, output)
+		}
 	}
 	undeploy(t, "KEEP_WORKLOADS=1")
 	deployment, err := node.Kube.AppsV1().Deployments(ns).Get(t.Context(), "elasticweb-sample", metav1.GetOptions{})

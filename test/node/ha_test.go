@@ -46,8 +46,15 @@ var etcdFolder = filepath.Join(cluster.Root, "artifacts", "deploy", "etcd")
 // cleanUpBoth takes out the server and its etcd when the test has ended, each whatever becomes of the other.
 func cleanUpBoth(t *testing.T) {
 	t.Helper()
-	t.Cleanup(func() { node.Kubectl(t, "delete", "--ignore-not-found", "-k", etcdFolder, "--timeout=60s") })
+	etcdIsGone(t)
+	t.Cleanup(func() { node.Kubectl(t, "delete", "--ignore-not-found", "-k", etcdFolder, "--wait=false") })
 	t.Cleanup(func() { undeploy(t, "OVERLAY=ha") })
+}
+
+// etcdIsGone waits for what an earlier test has deleted.
+func etcdIsGone(t *testing.T) {
+	t.Helper()
+	node.Kubectl(t, "wait", "--for=delete", "namespace/elasticweb-etcd", "--timeout=60s")
 }
 
 // deployEtcd does what docs/operating.md says.

@@ -18,6 +18,7 @@ const kubeconform = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
 // The manifests are what a server that knows every kind of them accepts, to the last field; and what its published schemas do.
 func TestTheManifestsAreValid(t *testing.T) {
 	conform := newConform(t)
+	etcdIsGone(t)
 	check := func(name, manifests string) {
 		t.Helper()
 		if output, err := conform(manifests); err != nil {
@@ -39,8 +40,9 @@ func TestTheManifestsAreValid(t *testing.T) {
 		for _, overlay := range overlays {
 			check(overlay, node.Kubectl(t, "kustomize", filepath.Join(folder, overlay)))
 		}
-		node.Kubectl(t, "delete", "namespace", namespace, "--timeout=60s")
+		node.Kubectl(t, "delete", "namespace", namespace, "--wait=false")
 	}
+	node.Kubectl(t, "wait", "--for=delete", "namespace/elasticweb-system", "--timeout=60s")
 	freeze, err := os.ReadFile(filepath.Join(folder, "freeze.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // An ElasticWeb whose template adds what the Pod security level restricted asks for runs where that is enforced, with the defaults
 // that are ours; and the refusal of one that does not is told.
 func TestARestrictedNamespace(t *testing.T) {
-	t.Cleanup(func() { undeploy(t) })
+	// The server stays: the next test deploys the same, and takes it out.
 	deploy(t)
 	ns := node.Namespace(t)
 	node.Kubectl(t, "label", "namespace", ns, "pod-security.kubernetes.io/enforce=restricted")

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,18 +24,13 @@ func TestABackupIsRestored(t *testing.T) {
 	before := uids(t, ns)
 	time.Sleep(15 * time.Second)
 	snapshot := saveEmbedded(t)
+	theScheduledCanBeHad(t)
 	node.Kubectl(t, "delete", "statefulset", "-n", "elasticweb-system", "elasticweb-apiserver", "--cascade=foreground", "--timeout=60s")
 	node.Kubectl(t, "delete", "persistentvolumeclaim", "-n", "elasticweb-system", "data-elasticweb-apiserver-0", "--timeout=60s")
 	apply(t, withOurImages(t, filepath.Join(cluster.Root, "artifacts", "deploy", "base-restore")))
 	give(t, snapshot, "elasticweb-system", "elasticweb-apiserver-0")
 	deploy(t)
-	awaitReady(t, ns, "elasticweb-sample")
-	if after := uids(t, ns); after != before {
-		t.Errorf("the objects were %s, and are %s", before, after)
-	}
-	used.report(t)
-	node.Kubectl(t, "patch", "ew", "-n", ns, "elasticweb-sample", "--type=merge", "-p", `{"spec":{"totalQPS":1600}}`)
-	awaitReady(t, ns, "elasticweb-sample")
+	nothingIsLost(t, ns, before, used)
 }
 
 // From one replica with an embedded etcd to two with one that they share, the way that docs/operating.md describes, while the service is used.
@@ -74,6 +70,12 @@ func TestGrowingToTwoReplicas(t *testing.T) {
 		_, errors, err := node.TryKubectl(t, "", "annotate", "ew", "-n", ns, "elasticweb-sample", "a=b", "--dry-run=server")
 		return err == nil, errors
 	})
+	nothingIsLost(t, ns, before, used)
+}
+
+// nothingIsLost: the objects are those of before, every request to the service was answered, and the demand is followed.
+func nothingIsLost(t *testing.T, ns, before string, used *use) {
+	t.Helper()
 	awaitReady(t, ns, "elasticweb-sample")
 	if after := uids(t, ns); after != before {
 		t.Errorf("the objects were %s, and are %s", before, after)
@@ -92,6 +94,23 @@ func uids(t *testing.T, namespace string) string {
 func saveEmbedded(t *testing.T) (snapshot string) {
 	t.Helper()
 	return node.Kubectl(t, "exec", "-n", "elasticweb-system", "elasticweb-apiserver-0", "--", "/elasticweb-apiserver", "snapshot", "save", "-", "--data-dir=/var/lib/elasticweb-apiserver/data")
+}
+
+// theScheduledCanBeHad: what the server has saved by itself comes out of its volume, whole.
+func theScheduledCanBeHad(t *testing.T) {
+	t.Helper()
+	snapshot := func(args ...string) string {
+		return node.Kubectl(t, append([]string{"exec", "-n", "elasticweb-system", "elasticweb-apiserver-0", "--", "/elasticweb-apiserver", "snapshot"}, args...)...)
+	}
+	files := strings.Fields(snapshot("list", "/var/lib/elasticweb-apiserver/snapshots"))
+	if len(files) == 0 {
+		t.Fatal("none was saved")
+	}
+	command := exec.CommandContext(t.Context(), filepath.Join(cluster.Root, "bin", "elasticweb-apiserver"), "snapshot", "restore", "-", "--data-dir="+t.TempDir())
+	command.Stdin = strings.NewReader(snapshot("cat", files[0]))
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Errorf("restore %s: %v\n%s", files[0], err, output)
+	}
 }
 
 // give gives a Pod the snapshot that it waits for.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	v1 "elasticweb.example.com/apis/elasticweb/v1"
 	"elasticweb.example.com/test/cluster"
 )
 
@@ -85,7 +86,11 @@ func beginWith(t *testing.T, snapshot string) {
 		_, err := plane.Web.ElasticwebV1().ElasticWebs("dev").List(ctx, metav1.ListOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
-	// Releases have objects of the same names: it would back off from them. And it looks for kinds when it starts.
+	cluster.Eventually(t, "the API to be found", func(context.Context) (bool, string) {
+		_, found, err := plane.Kube.Discovery().ServerGroupsAndResources()
+		return err == nil && slices.ContainsFunc(found, func(list *metav1.APIResourceList) bool { return list.GroupVersion == v1.SchemeGroupVersion.String() }), fmt.Sprint(err)
+	})
+	// Releases have objects of the same names: it would back off from them. And it looks for kinds when it starts, and then twice a minute.
 	plane.Halt(t, "kube-controller-manager")
 	plane.Resume(t, "kube-controller-manager")
 }
@@ -158,6 +163,9 @@ func lost(path string, before, after any) string {
 // The manifests of today replace those of yesterday, without anything to be deleted by hand first.
 func TestEarlierManifestsAreReplaced(t *testing.T) {
 	for _, folder := range releases(t) {
+		if _, err := os.Stat(filepath.Join(folder, "registration.yaml")); err != nil {
+			t.Error(err)
+		}
 		for _, overlay := range []string{"registration", "base", "ha"} {
 			file := filepath.Join(folder, overlay+".yaml")
 			if _, err := os.Stat(file); err != nil {

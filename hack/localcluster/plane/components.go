@@ -133,7 +133,7 @@ func (p *Plane) startControllers() error {
 		"--config="+stages,
 		"--manage-nodes-with-label-selector="+kwokNodes,
 		// How long one waits that takes the place of another, as after a restart.
-		"--node-lease-duration-seconds=10",
+		"--node-lease-duration-seconds=4",
 	)
 }
 

@@ -230,33 +230,51 @@ func (e *Etcd) SaveRegularly(ctx context.Context, schedule Schedule) {
 	}
 }
 
-// saved are the names of the snapshots of a schedule, the oldest first.
-func saved(dir string) (names []string) {
-	entries, _ := os.ReadDir(dir)
+// Saved are the files of the snapshots that a schedule has saved in dir, the oldest first. The name of each is when, in UTC.
+func Saved(dir string) (files []string, err error) {
+	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
-		name, isSnapshot := strings.CutSuffix(entry.Name(), snapshotSuffix)
-		if _, err := time.Parse(snapshotTime, name); isSnapshot && err == nil {
-			names = append(names, entry.Name())
+		if _, ok := savedAt(entry.Name()); ok {
+			files = append(files, filepath.Join(dir, entry.Name()))
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(files)
+	return files, err
+}
+
+// savedAt is when the snapshot was saved; false: no schedule has made a file of that name.
+func savedAt(file string) (at time.Time, ok bool) {
+	name, isSnapshot := strings.CutSuffix(filepath.Base(file), snapshotSuffix)
+	at, err := time.Parse(snapshotTime, name)
+	return at, isSnapshot && err == nil
+}
+
+// Print writes a snapshot that a schedule has saved, and no other file, to w.
+func Print(w io.Writer, file string) error {
+	if _, ok := savedAt(file); !ok {
+		return fmt.Errorf("%s is no snapshot of a schedule: their names are like %s", file, snapshotTime+snapshotSuffix)
+	}
+	opened, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = opened.Close() }()
+	_, err = io.Copy(w, opened)
+	return err
 }
 
 // newest is when the newest snapshot was saved; zero: there is none.
-func newest(dir string) time.Time {
-	names := saved(dir)
-	if len(names) == 0 {
-		return time.Time{}
+func newest(dir string) (at time.Time) {
+	if files, _ := Saved(dir); len(files) > 0 {
+		at, _ = savedAt(files[len(files)-1])
 	}
-	at, _ := time.Parse(snapshotTime, strings.TrimSuffix(names[len(names)-1], snapshotSuffix))
 	return at
 }
 
-func prune(dir string, keep int) (err error) {
-	names := saved(dir)
-	for _, name := range names[:max(len(names)-keep, 0)] {
-		err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+func prune(dir string, keep int) error {
+	files, err := Saved(dir)
+	for _, file := range files[:max(len(files)-keep, 0)] {
+		err = errors.Join(err, os.Remove(file))
 	}
 	return err
 }

@@ -129,9 +129,23 @@ func TestSnapshotsOfASchedule(t *testing.T) {
 		defer close(done)
 		etcd.SaveRegularly(ctx, Schedule{Dir: dir, Interval: time.Hour, Keep: 2})
 	}()
-	await(t, "a snapshot", func() bool { return time.Since(newest(dir)) < time.Hour && len(saved(dir)) == 2 })
+	var files []string
+	await(t, "a snapshot", func() bool {
+		files, _ = Saved(dir)
+		return time.Since(newest(dir)) < time.Hour && len(files) == 2
+	})
 	cancel()
 	<-done
+	var printed bytes.Buffer
+	if err := Print(&printed, files[1]); err != nil {
+		t.Error(err)
+	}
+	if err := RestoreFrom(folder(t), &printed, Member{}, 0); err != nil {
+		t.Errorf("what is printed of %s: %v", files[1], err)
+	}
+	if err := Print(&printed, filepath.Join(dir, "somebody-elses.db")); err == nil || !strings.Contains(err.Error(), "is no snapshot of a schedule") {
+		t.Errorf("what no schedule has made: %v", err)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "20200101T000000Z.db")); err == nil {
 		t.Error("the oldest was kept")
 	}
@@ -148,8 +162,8 @@ func snapshotAgeOf(t *testing.T, dir string) float64 {
 	registry := testutil.NewFakeKubeRegistry("1.37.0")
 	registry.CustomMustRegister(NewSnapshotMetrics(dir))
 	gathered, err := registry.Gather()
-	if err != nil || len(gathered) != 1 {
-		t.Fatalf("%v, %d metrics", err, len(gathered))
+	if err != nil || len(gathered) != 1 || gathered[0].GetName() != "elasticweb_etcd_snapshot_age_seconds" {
+		t.Fatalf("%v, %v", err, gathered)
 	}
 	return gathered[0].GetMetric()[0].GetGauge().GetValue()
 }

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	apistorage "k8s.io/apiserver/pkg/storage"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
 
 	"elasticweb.example.com/pkg/storage/embedded"
 )
@@ -47,6 +50,8 @@ func TestMain(m *testing.M) {
 type installation struct {
 	config Config
 	host   *fake.Clientset
+	// counted has the objects that the leader counts.
+	counted cache.Store
 }
 
 func newInstallation(t *testing.T) *installation {
@@ -393,6 +398,40 @@ func TestParse(t *testing.T) {
 	for _, text := range []string{none, "abc/1"} {
 		if identity, err := Parse(text); err != nil || identity.String() != text {
 			t.Errorf("Parse(%q) = %v, %v", text, identity, err)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// What the controller knows may be of another storage: it reads on, and writes no child.
+func TestNothingIsWrittenWhileTheStorageIsRefused(t *testing.T) {
+	i := newInstallation(t)
+	i.store(t, "abc/7")
+	right := i.begin(t)
+	i.store(t, none)
+	wrong := i.begin(t)
+	for guard, allows := range map[*Guard]bool{right: true, wrong: false} {
+		sent := 0
+		transport := guard.Transport(roundTripper(func(*http.Request) (*http.Response, error) {
+			sent++
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		}))
+		for _, method := range []string{http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodDelete} {
+			request, err := http.NewRequestWithContext(t.Context(), method, "http://host", io.NopCloser(strings.NewReader("{}")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := sent
+			response, err := transport.RoundTrip(request)
+			if err == nil {
+				_ = response.Body.Close()
+			}
+			if want := allows || method == http.MethodGet; (err == nil) != want || (sent > before) != want {
+				t.Errorf("%s, storage right: %v: sent %v, %v", method, allows, sent > before, err)
+			}
 		}
 	}
 }

@@ -309,6 +309,6 @@ func (s *Steward) take(ctx context.Context, asked string, taken Identity, releas
 		return err
 	}
 	klog.FromContext(ctx).Info("Accepted the storage", "identity", taken.String(), "released", released)
-	s.Events.Eventf(s.reference(), corev1.EventTypeNormal, "StorageAccepted", "accepted %s, which is %s now; %d Deployments and Services live on without an owner until their ElasticWeb is applied again", asked, taken, released)
+	s.Events.Eventf(s.reference(), corev1.EventTypeNormal, "StorageAccepted", "accepted %s, which is %s now; %d Deployments and Services live on without an owner until their ElasticWeb is applied again, with the totalQPS that they run with", asked, taken, released)
 	return nil
 }

@@ -21,6 +21,7 @@ func (i *installation) lead(t *testing.T, guard *Guard, release func(context.Con
 	t.Helper()
 	objects = fake.NewClientset(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "old"}})
 	informer := corev1informers.NewPodInformer(objects, "", 0, cache.Indexers{})
+	i.counted = informer.GetStore()
 	ctx, cancel := context.WithCancel(t.Context())
 	recorder := record.NewFakeRecorder(10)
 	steward := &Steward{Guard: guard, Host: i.host, Objects: informer, Prefix: "/" + t.Name() + "/objects/", Release: release, Events: recorder}
@@ -140,6 +141,10 @@ func TestTheNumberRisesWhenObjectsComeAndGo(t *testing.T) {
 	if err := objects.CoreV1().Pods("x").Delete(t.Context(), "y", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the deletion is seen", func() bool {
+		_, there, _ := i.counted.GetByKey("x/y")
+		return !there
+	})
 	time.Sleep(50 * time.Millisecond)
 	if now := i.copied(t); now != (Identity{ID: first.ID, Number: first.Number + 1}).String() {
 		t.Errorf("%s: it has risen twice within %v", now, RaisePeriod)

@@ -9,21 +9,11 @@ import (
 	"k8s.io/apiserver/pkg/server/egressselector"
 )
 
-// Dial returns how an external etcd is connected to: every connection is a reason to look at what is behind it. next may be nil.
-func (g *Guard) Dial(next egressselector.Lookup) egressselector.Lookup {
-	return func(network egressselector.NetworkContext) (utilnet.DialFunc, error) {
-		dial := (&net.Dialer{}).DialContext
-		if next != nil {
-			through, err := next(network)
-			if err != nil {
-				return nil, err
-			}
-			if through != nil {
-				dial = through
-			}
-		}
+// Dial returns how an external etcd is connected to: every connection is a reason to look at what is behind it.
+func (g *Guard) Dial() egressselector.Lookup {
+	return func(egressselector.NetworkContext) (utilnet.DialFunc, error) {
 		return func(ctx context.Context, network, address string) (net.Conn, error) {
-			connection, err := dial(ctx, network, address)
+			connection, err := (&net.Dialer{}).DialContext(ctx, network, address)
 			if err == nil {
 				// Before anybody can be answered through it.
 				g.Suspect()
