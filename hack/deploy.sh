@@ -88,7 +88,8 @@ down() {
     fi
   fi
   k get --ignore-not-found --no-headers -o custom-columns=K:.kind,N:.metadata.namespace,O:.metadata.name -f - <<<"$rendered" |
-    awk '{ print "  " $1, ($2 == "<none>" ? "" : $2 "/") $3 ($1 == "Namespace" ? ", with all that is in it: volumes, too" : "") }'
+    awk '{ print "  " $1, ($2 == "<none>" ? "" : $2 "/") $3 ($1 == "Namespace" ? ", with all that is in it: volumes, too" : "") }' ||
+    echo '  and what could not be listed: see above'
   if [[ ${CONFIRM:-} != yes ]]; then
     [[ -t 0 ]] || fail 'nothing was deleted: CONFIRM=yes says that it may be'
     read -r -p 'Delete this? Only "yes" deletes. ' answer

@@ -17,8 +17,9 @@ func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handle
 
 // withHandover has each connection that is still used a while after the stop has begun closed by the answer, once what is being served on
 // it has been (HTTP/2: GOAWAY). A client such as kube-apiserver's proxy sends all its requests over one connection, which stays when our
-// address goes from the Service: without this, the first request after the shutdown delay is refused on it. Watches of before are ended
-// then, within half of that while: who only watches uses the connection again, to go on.
+// address goes from the Service: without this, the first request after the shutdown delay is refused on it. Watches that are older are
+// ended then, spread over half as long again: a client that only watches comes back on the same connection, and so learns that it is to
+// be left.
 func withHandover(handler http.Handler, stopping <-chan struct{}, after time.Duration) http.Handler {
 	leaving, leave := context.WithCancel(context.Background())
 	go func() {
@@ -32,12 +33,16 @@ func withHandover(handler http.Handler, stopping <-chan struct{}, after time.Dur
 			w.Header().Set("Connection", "close")
 		} else if info, ok := apirequest.RequestInfoFrom(r.Context()); ok && info.Verb == "watch" {
 			ctx, end := context.WithCancel(r.Context())
-			defer end()
-			defer context.AfterFunc(leaving, func() {
+			stay := context.AfterFunc(leaving, func() {
 				// They do not all come at once to the other replicas.
 				time.Sleep(rand.N(after/2 + 1))
 				end()
-			})()
+			})
+			// Not when ServeHTTP returns: with the feature APIServingWithRoutine a watch is served after that.
+			context.AfterFunc(r.Context(), func() {
+				stay()
+				end()
+			})
 			r = r.WithContext(ctx)
 		}
 		handler.ServeHTTP(w, r)

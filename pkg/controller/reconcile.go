@@ -54,7 +54,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (time.
 		c.warn(ctx, web, status)
 	}
 	if again > 0 {
-		// Whatever else this pass leads to: the numbers that it kept back are due then.
+		// Whatever else this pass leads to: what it kept back of the status is due then.
 		c.queue.AddAfter(key, again)
 	}
 	switch err := errors.Join(failures, err); {

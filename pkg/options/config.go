@@ -164,6 +164,8 @@ func (o *Options) registerMetrics(own ownClient) error {
 	}
 	if o.embeds {
 		legacyregistry.RawMustRegister(embedded.Metrics{})
+	}
+	if o.embeds && o.Snapshots.Interval > 0 {
 		if err := legacyregistry.CustomRegister(embedded.NewSnapshotMetrics(o.Snapshots.Dir)); err != nil {
 			return fmt.Errorf("register the metrics of snapshots: %w", err)
 		}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/client-go/kubernetes"
 
@@ -30,13 +28,12 @@ func (o *Options) ApplyStorage(config *genericapiserver.Config) error {
 	storage := serverstorage.NewDefaultStorageFactory(o.Etcd.StorageConfig, o.Etcd.DefaultStorageMediaType, apiserver.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)
 	storage.SetResourceEtcdPrefix(elasticweb.Resource("elasticwebs"), storagePrefix)
+	livez, healthz := config.LivezChecks, config.HealthzChecks
 	if err := o.Etcd.ApplyWithStorageFactoryTo(storage, config); err != nil {
 		return fmt.Errorf("set up the storage: %w", err)
 	}
-	// The library has the checks of etcd, and of what encrypts objects for it, wherever there are any. Restarting us heals neither.
-	isEtcd := func(check healthz.HealthChecker) bool { return check.Name() == "etcd" }
-	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, isEtcd)
-	config.HealthzChecks = slices.DeleteFunc(config.HealthzChecks, isEtcd)
+	// The library's checks of etcd, and of what encrypts objects for it, belong to /readyz alone: a restart of ours heals neither.
+	config.LivezChecks, config.HealthzChecks = livez, healthz
 	return nil
 }
 

@@ -199,7 +199,7 @@ resources:
 		t.Errorf("read back: %v", err)
 	}
 	// What is needed to read and write them is no reason for a restart.
-	for path, want := range map[string]bool{"/readyz": true, "/livez": false} {
+	for path, want := range map[string]bool{"/readyz": true, "/livez": false, "/healthz": false} {
 		_, text, err := r.get(t.Context(), path+"?verbose")
 		for _, check := range []string{"kms-providers", "etcd", "etcd-readiness"} {
 			if strings.Contains(text, "[+]"+check+" ok") != want {

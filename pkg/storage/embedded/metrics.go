@@ -53,16 +53,19 @@ func (g gathered) Write(metric *dto.Metric) error {
 }
 
 var snapshotAge = metrics.NewDesc("elasticweb_etcd_snapshot_age_seconds",
-	"The age of the newest snapshot that the schedule has saved, in seconds. Not there while there is none.", nil, nil, metrics.ALPHA, "")
+	"The age of the newest snapshot that the schedule has saved, in seconds; while there is none, the time since the start.", nil, nil, metrics.ALPHA, "")
 
 // SnapshotMetrics has the age of the newest snapshot in the folder.
 type SnapshotMetrics struct {
 	metrics.BaseStableCollector
-	dir string
+	dir   string
+	begin time.Time
 }
 
-// NewSnapshotMetrics returns the metrics of the snapshots in the folder.
-func NewSnapshotMetrics(dir string) *SnapshotMetrics { return &SnapshotMetrics{dir: dir} }
+// NewSnapshotMetrics returns the metrics of the snapshots in the folder, into which a schedule begins to save now.
+func NewSnapshotMetrics(dir string) *SnapshotMetrics {
+	return &SnapshotMetrics{dir: dir, begin: time.Now()}
+}
 
 // DescribeWithStability implements metrics.StableCollector.
 func (*SnapshotMetrics) DescribeWithStability(descriptions chan<- *metrics.Desc) {
@@ -71,7 +74,9 @@ func (*SnapshotMetrics) DescribeWithStability(descriptions chan<- *metrics.Desc)
 
 // CollectWithStability implements metrics.StableCollector.
 func (m *SnapshotMetrics) CollectWithStability(collected chan<- metrics.Metric) {
-	if at := newest(m.dir); !at.IsZero() {
-		collected <- metrics.NewLazyConstMetric(snapshotAge, metrics.GaugeValue, time.Since(at).Seconds())
+	at := newest(m.dir)
+	if at.IsZero() {
+		at = m.begin
 	}
+	collected <- metrics.NewLazyConstMetric(snapshotAge, metrics.GaugeValue, time.Since(at).Seconds())
 }

@@ -115,6 +115,10 @@ func TestADamagedSnapshotLeavesNothing(t *testing.T) {
 func TestSnapshotsOfASchedule(t *testing.T) {
 	etcd, _ := startWith(t, Config{Dir: folder(t)})
 	dir := t.TempDir()
+	// A schedule that has never saved any shows, too.
+	if age := snapshotAgeOf(t, dir); age < 0 || age > 60 {
+		t.Errorf("age %v of none", age)
+	}
 	for _, old := range []string{"20200101T000000Z.db", "20210101T000000Z.db", "somebody-elses.db"} {
 		if err := os.WriteFile(filepath.Join(dir, old), nil, 0o600); err != nil {
 			t.Fatal(err)
