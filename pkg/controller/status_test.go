@@ -30,8 +30,10 @@ func seen(replicas, updated, ready int32, conditions ...appsv1.DeploymentConditi
 				ObservedGeneration: 2, Replicas: replicas, UpdatedReplicas: updated, ReadyReplicas: ready, Conditions: conditions,
 			},
 		},
-		// Somebody has put a port of theirs before ours.
-		service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "theirs", NodePort: 30099}, {Name: v1.PortName, NodePort: 30003}}}},
+		// Others have put ports of theirs before and behind ours.
+		service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
+			{Name: "theirs", NodePort: 30098}, {Name: v1.PortName, NodePort: 30003}, {Name: "more", NodePort: 30099},
+		}}},
 	}
 }
 
