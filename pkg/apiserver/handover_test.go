@@ -116,3 +116,25 @@ func TestWatchesAreHandedOver(t *testing.T) {
 		<-list
 	})
 }
+
+// With the feature APIServingWithRoutine a handler only says how its watch is to be served, and that is done when it has returned.
+func TestAWatchMayBeServedAfterItsHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var served context.Context
+		stopping := make(chan struct{})
+		handler := withHandover(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { served = r.Context() }), stopping, 4*time.Second)
+		ctx, end := context.WithCancel(t.Context())
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(
+			apirequest.WithRequestInfo(ctx, &apirequest.RequestInfo{Verb: "watch"}), http.MethodGet, "/", nil))
+		synctest.Wait()
+		if served.Err() != nil {
+			t.Error("the watch has ended before it began")
+		}
+		close(stopping)
+		time.Sleep(time.Minute)
+		if served.Err() == nil {
+			t.Error("the watch is not handed over")
+		}
+		end()
+	})
+}
