@@ -1,12 +1,16 @@
 package options
 
 import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
 	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	kubeinformers "k8s.io/client-go/informers"
 
 	"elasticweb.example.com/pkg/admission/port"
 	"elasticweb.example.com/pkg/admission/template"
@@ -40,4 +44,16 @@ func (i pluginInitializer) Initialize(plugin admission.Interface) {
 		// Every kind is counted; that needs nothing known of it.
 		wants.SetQuotaConfiguration(generic.NewConfiguration(nil, nil))
 	}
+}
+
+// withoutParameters has no informers of what policies have as parameters, so that they make their own. Of the shared ones /readyz says
+// that they are not filled yet; and one of a kind that the server may not read never is: a policy with such parameters, of whatever
+// resource, would take the API out of service.
+type withoutParameters struct {
+	kubeinformers.SharedInformerFactory
+}
+
+// ForResource implements kubeinformers.SharedInformerFactory. Policies alone ask by resource.
+func (withoutParameters) ForResource(resource schema.GroupVersionResource) (kubeinformers.GenericInformer, error) {
+	return nil, fmt.Errorf("no shared informer of %v", resource)
 }

@@ -128,7 +128,7 @@ func (o *Options) applyAdmission(config *genericapiserver.RecommendedConfig, h *
 	if err := o.Recommended.Features.ApplyTo(&config.Config, h.kube, config.SharedInformerFactory); err != nil {
 		return err
 	}
-	return o.Recommended.Admission.ApplyTo(&config.Config, config.SharedInformerFactory, h.kube, anything,
+	return o.Recommended.Admission.ApplyTo(&config.Config, withoutParameters{config.SharedInformerFactory}, h.kube, anything,
 		utilfeature.DefaultFeatureGate, config.EffectiveVersion, pluginInitializer{own.informers})
 }
 

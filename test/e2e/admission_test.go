@@ -168,6 +168,59 @@ spec: {policyName: %[1]s}
 	})
 }
 
+// The parameters of a policy are read by our server, which has no right to until somebody gives it. That is the policy's trouble alone:
+// the API stays in service. And so it says docs/security.md.
+func TestAPolicyWithParameters(t *testing.T) {
+	ns := namespace(t)
+	kubectl(t, "create", "configmap", "limit", "-n", ns, "--from-literal=most=8000")
+	policy := fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: %[1]s}
+spec:
+  failurePolicy: Fail
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    resourceRules:
+    - {apiGroups: ["*"], apiVersions: ["*"], operations: [CREATE], resources: [elasticwebs]}
+  validations:
+  - {expression: "object.spec.totalQPS <= int(params.data.most)", message: "more than the ConfigMap allows"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: %[1]s}
+spec: {policyName: %[1]s, validationActions: [Deny], paramRef: {name: limit, namespace: %[1]s, parameterNotFoundAction: Deny}}
+`, ns)
+	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
+		t.Fatal(message)
+	}
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	try := func(ctx context.Context, totalQPS int32) error {
+		w := web("web", ns)
+		w.Spec.TotalQPS = &totalQPS
+		_, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Create(ctx, w, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	eventually(t, "the policy to fail", func(ctx context.Context) (bool, string) {
+		err := try(ctx, 800)
+		return err != nil && strings.Contains(err.Error(), "not yet synced to use for admission"), fmt.Sprint(err)
+	})
+	if text, err := directly(t).Discovery().RESTClient().Get().AbsPath("/readyz").Param("verbose", "").DoRaw(t.Context()); err != nil {
+		t.Errorf("a policy without its parameters takes the API out of service: %v\n%s", err, text)
+	}
+	for _, args := range [][]string{
+		{"clusterrole", ns, "--verb=list,watch", "--resource=configmaps"}, {"clusterrolebinding", ns + "-2", "--clusterrole=" + ns, "--serviceaccount=elasticweb-system:elasticweb-apiserver"},
+	} {
+		kubectl(t, append([]string{"create"}, args...)...)
+		t.Cleanup(func() { _, _, _ = tryKubectl(t, "", "delete", args[0], args[1]) })
+	}
+	eventually(t, "the policy to hold", func(ctx context.Context) (bool, string) {
+		less, more := try(ctx, 8000), try(ctx, 8001)
+		return less == nil && more != nil && strings.Contains(more.Error(), "more than the ConfigMap allows"), fmt.Sprint(less, more)
+	})
+}
+
 // servingCA verifies the certificate of our server.
 func servingCA(t *testing.T) []byte {
 	t.Helper()
