@@ -21,7 +21,8 @@ func TestTheRightsSuffice(t *testing.T) {
 		t.Fatal("the audit log has no write of the server")
 	}
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, `"authorization.k8s.io/decision":"forbid"`) {
+		// ConfigMaps of all namespaces: TestAPolicyWithParameters has it asked for what it may not.
+		if strings.Contains(line, `"authorization.k8s.io/decision":"forbid"`) && !strings.Contains(line, `"requestURI":"/api/v1/configmaps?`) {
 			t.Errorf("the server was refused: %s", line)
 		}
 	}
