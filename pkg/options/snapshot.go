@@ -24,6 +24,18 @@ func newSnapshotCommand() *cobra.Command {
 		// So that a typo is one.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	for _, cmd := range []*cobra.Command{newSaveCommand(), newRestoreCommand(), newListCommand(), newCatCommand()} {
+		cmd.SilenceUsage = true
+		snapshot.AddCommand(cmd)
+	}
+	// Not those of the server, which know of its flags alone.
+	plain := &cobra.Command{}
+	snapshot.SetUsageFunc(plain.UsageFunc())
+	snapshot.SetHelpFunc(plain.HelpFunc())
+	return snapshot
+}
+
+func newSaveCommand() *cobra.Command {
 	o := New()
 	save := &cobra.Command{
 		Use:   "save FILE",
@@ -58,6 +70,12 @@ etcd at --etcd-servers. FILE -: the standard output.`,
 	save.Flags().StringVar(&etcd.TrustedCAFile, "etcd-cafile", "", "The authority of its certificates.")
 	save.Flags().StringVar(&etcd.CertFile, "etcd-certfile", "", "The client certificate for it.")
 	save.Flags().StringVar(&etcd.KeyFile, "etcd-keyfile", "", "The key of the client certificate.")
+	save.Flags().StringVar(&o.DataDir, "data-dir", o.DataDir, "The folder of the embedded etcd.")
+	return save
+}
+
+func newRestoreCommand() *cobra.Command {
+	o := New()
 	var member embedded.Member
 	bump := uint64(revisionBump)
 	restore := &cobra.Command{
@@ -82,16 +100,18 @@ has last used refuses to serve it, and says how to accept it. FILE -: the standa
 			return err
 		},
 	}
-	for _, cmd := range []*cobra.Command{save, restore} {
-		cmd.Flags().StringVar(&o.DataDir, "data-dir", o.DataDir, "The folder of the embedded etcd.")
-	}
+	restore.Flags().StringVar(&o.DataDir, "data-dir", o.DataDir, "The folder of the embedded etcd.")
 	restore.Flags().Uint64Var(&bump, "bump-revision", bump,
 		"What is added to the revision, so that who watched the old data learns that it has changed. 0: nothing.")
 	restore.Flags().StringVar(&member.Name, "name", "", "The name of the member of an external cluster.")
 	restore.Flags().StringVar(&member.InitialCluster, "initial-cluster", "", "With --name: all members, as in etcd's flag.")
 	restore.Flags().StringVar(&member.InitialAdvertisePeerURLs, "initial-advertise-peer-urls", "", "With --name: the member's peer addresses, as in etcd's flag.")
 	restore.Flags().StringVar(&member.InitialClusterToken, "initial-cluster-token", "etcd-cluster", "With --name: as in etcd's flag.")
-	list := &cobra.Command{
+	return restore
+}
+
+func newListCommand() *cobra.Command {
+	return &cobra.Command{
 		Use:   "list FOLDER",
 		Short: "Lists the snapshots that --embedded-etcd-snapshot-interval has saved in the folder, the oldest first",
 		Args:  cobra.ExactArgs(1),
@@ -108,19 +128,13 @@ has last used refuses to serve it, and says how to accept it. FILE -: the standa
 			return nil
 		},
 	}
-	cat := &cobra.Command{
+}
+
+func newCatCommand() *cobra.Command {
+	return &cobra.Command{
 		Use:   "cat FILE",
 		Short: "Writes one of the listed snapshots to the standard output: an image with nothing but this program has no other way",
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return embedded.Print(cmd.OutOrStdout(), args[0]) },
 	}
-	for _, cmd := range []*cobra.Command{save, restore, list, cat} {
-		cmd.SilenceUsage = true
-	}
-	snapshot.AddCommand(save, restore, list, cat)
-	// Not those of the server, which know of its flags alone.
-	plain := &cobra.Command{}
-	snapshot.SetUsageFunc(plain.UsageFunc())
-	snapshot.SetHelpFunc(plain.HelpFunc())
-	return snapshot
 }

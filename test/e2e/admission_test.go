@@ -97,6 +97,15 @@ func TestATemplateTakesTheRightToCreateDeployments(t *testing.T) {
 	})
 }
 
+// applyForTheTest applies the manifest, and deletes what is in it when the test ends.
+func applyForTheTest(t *testing.T, manifest string) {
+	t.Helper()
+	if _, message, err := tryKubectl(t, manifest, "apply", "-f", "-"); err != nil {
+		t.Fatal(message)
+	}
+	t.Cleanup(func() { _, _, _ = tryKubectl(t, manifest, "delete", "-f", "-") })
+}
+
 // A policy of the cluster holds, whichever way the request comes: kube-apiserver does not ask it for what is aggregated.
 func TestAPolicyOfTheClusterHolds(t *testing.T) {
 	ns := namespace(t)
@@ -118,10 +127,7 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: %[1]s}
 spec: {policyName: %[1]s, validationActions: [Deny]}
 `, ns)
-	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
-		t.Fatal(message)
-	}
-	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	applyForTheTest(t, policy)
 	create(t, web("small", ns))
 
 	direct := directly(t)
@@ -158,10 +164,7 @@ kind: MutatingAdmissionPolicyBinding
 metadata: {name: %[1]s}
 spec: {policyName: %[1]s}
 `, ns)
-	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
-		t.Fatal(message)
-	}
-	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	applyForTheTest(t, policy)
 	eventually(t, "the policy to limit it", func(ctx context.Context) (bool, string) {
 		created, err := shared.Web.ElasticwebV1().ElasticWebs(ns).Create(ctx, web("web", ns), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err == nil && created.Spec.MaxReplicas != nil && *created.Spec.MaxReplicas == 5, fmt.Sprint(err)
@@ -192,10 +195,7 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: %[1]s}
 spec: {policyName: %[1]s, validationActions: [Deny], paramRef: {name: limit, namespace: %[1]s, parameterNotFoundAction: Deny}}
 `, ns)
-	if _, message, err := tryKubectl(t, policy, "apply", "-f", "-"); err != nil {
-		t.Fatal(message)
-	}
-	t.Cleanup(func() { _, _, _ = tryKubectl(t, policy, "delete", "-f", "-") })
+	applyForTheTest(t, policy)
 	try := func(ctx context.Context, totalQPS int32) error {
 		w := web("web", ns)
 		w.Spec.TotalQPS = &totalQPS
